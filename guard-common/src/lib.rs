@@ -1,0 +1,18 @@
+//! What guard's kernel programs and its user space agree on.
+//!
+//! Three things cross the line between them, and each has its room here:
+//!
+//! * [`event`]: the records the programs write and user space decodes;
+//! * [`tree`]: the keys and values of the maps that say who is guarded;
+//! * [`table`] and [`walk`]: the compiled policy, and the one piece of code that decides with it. The
+//!   programs run it in the kernel; `guard policy explain`, the tests and the fuzzer run the very same
+//!   code over the very same tables in user space.
+//!
+//! [`words`] holds the words all of them use: operations, actions, scopes, backends.
+#![no_std]
+
+pub mod event;
+pub mod table;
+pub mod tree;
+pub mod walk;
+pub mod words;

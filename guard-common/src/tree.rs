@@ -1,0 +1,158 @@
+//! Who is guarded: keys and values of the maps that hold the trees.
+
+/// Identity of a tree or of a call: unique while the machine runs.
+///
+/// Made from the first process: its start in nanoseconds since boot, the lower 22 bits replaced by its
+/// process id (`PID_MAX_LIMIT` is 2^22). 0 means none.
+pub type Id = u64;
+
+/// Bits that a process id fills in an [`Id`].
+pub const ID_PID_BITS: u32 = 22;
+
+/// The [`Id`] of what begins with process `tgid`, at `nanoseconds` since boot.
+#[inline(always)]
+#[must_use]
+pub const fn id_of(tgid: u32, nanoseconds: u64) -> Id {
+    (nanoseconds >> ID_PID_BITS) << ID_PID_BITS | (tgid as u64 & ((1 << ID_PID_BITS) - 1))
+}
+
+/// One guarded process; key: its tgid in the initial pid namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    /// The tree it belongs to.
+    pub tree: Id,
+    /// The call it belongs to, 0 for the agent itself.
+    pub call: Id,
+    /// When its group leader was started, in nanoseconds since boot (`task_struct.start_boottime`).
+    pub start: u64,
+    /// Number of the agent in the policy, or [`NO_AGENT`].
+    pub agent: u8,
+    /// [`crate::words::Scope`].
+    pub scope: u8,
+    /// `MEMBER_*` bits.
+    pub flags: u16,
+    /// Padding.
+    pub _pad: u32,
+}
+
+/// The process runs an agent's executable (or is what `guard run` was given): what it forks begins a call.
+pub const MEMBER_AGENT: u16 = 1;
+/// The call carries the agent's own label.
+pub const MEMBER_LABELLED: u16 = 2;
+/// It was enrolled by `guard run`, not by its executable.
+pub const MEMBER_RUN: u16 = 4;
+/// It was found running when guard started.
+pub const MEMBER_SEEDED: u16 = 8;
+/// It has spoken to the network since it was forked, or a process did whose memory it shares by fork.
+pub const MEMBER_NETWORK: u16 = 16;
+
+/// [`Member::agent`] of a tree that no agent pattern named.
+pub const NO_AGENT: u8 = u8::MAX;
+
+/// Longest repository or home path that can anchor patterns, in bytes.
+pub const MAX_ANCHOR: usize = 1024;
+
+/// Where a tree's `{repo}` and `{home}` are; key: [`Id`] of the tree.
+///
+/// A length of 0 means that the place is not known; patterns anchored there then match nothing.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Places {
+    /// Bytes of [`Self::repo`] in use, without a `/` at the end.
+    pub repo_len: u32,
+    /// Bytes of [`Self::home`] in use.
+    pub home_len: u32,
+    /// Top level of the repository, or the working folder where there is none.
+    pub repo: [u8; MAX_ANCHOR],
+    /// The user's home.
+    pub home: [u8; MAX_ANCHOR],
+}
+
+/// A user's home by uid, known from the user database when guard starts.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Home {
+    /// Bytes in use.
+    pub len: u32,
+    /// The path.
+    pub path: [u8; MAX_ANCHOR],
+}
+
+/// Processes with a mark "to be killed at the first return to user space", a byte each.
+pub const DOOMED_PER_BLOCK: usize = 4096;
+
+/// One block of marks, by process id.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Doomed {
+    /// 1: the process is to die.
+    pub mark: [u8; DOOMED_PER_BLOCK],
+}
+
+/// What is known of a pipe; key: its inode number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pipe {
+    /// The tree whose processes hold it.
+    pub tree: Id,
+    /// `PIPE_*` bits.
+    pub flags: u32,
+    /// Rule that a shell reading from it would be denied by, valid with [`PIPE_READ_BY_SHELL`].
+    pub rule: u32,
+}
+
+/// A process that writes to it has spoken to the network.
+pub const PIPE_FROM_NETWORK: u32 = 1;
+/// A program that may not read from the network has it as its standard input.
+pub const PIPE_READ_BY_SHELL: u32 = 2;
+
+/// Names of the counters, in the order of their indices in the counter map.
+pub const COUNTERS: &[&str] = &[
+    "verdict-ring-full",
+    "bulk-ring-full",
+    "tree-full",
+    "path-unresolved",
+    "argv-cut",
+    "policy-missing",
+    "signal-failed",
+    "places-full",
+    "scratch-missing",
+    "pipes-full",
+];
+
+/// A record of a verdict or of a process's life did not fit into its ring buffer.
+pub const COUNT_VERDICT_RING_FULL: u32 = 0;
+/// A record of an allowed operation did not fit into its ring buffer.
+pub const COUNT_BULK_RING_FULL: u32 = 1;
+/// A process could not be entered because the map was full; it was killed.
+pub const COUNT_TREE_FULL: u32 = 2;
+/// A path was too long, too deep or unreadable.
+pub const COUNT_PATH_UNRESOLVED: u32 = 3;
+/// A command line was longer than what is recorded.
+pub const COUNT_ARGV_CUT: u32 = 4;
+/// No policy was in place; the operation was treated as denied.
+pub const COUNT_POLICY_MISSING: u32 = 5;
+/// The kernel refused to send the signal that a verdict called for.
+pub const COUNT_SIGNAL_FAILED: u32 = 6;
+/// A tree's places could not be stored.
+pub const COUNT_PLACES_FULL: u32 = 7;
+/// Working memory was missing; the operation was treated as denied.
+pub const COUNT_SCRATCH_MISSING: u32 = 8;
+/// What a pipe carries could not be remembered.
+pub const COUNT_PIPES_FULL: u32 = 9;
+
+#[cfg(feature = "user")]
+mod pod {
+    //! SAFETY for all of these: `repr(C)`, integers only, padding written out, valid for every bit pattern.
+    // SAFETY: see above.
+    unsafe impl aya::Pod for super::Member {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for super::Places {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for super::Home {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for super::Doomed {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for super::Pipe {}
+}

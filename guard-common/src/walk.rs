@@ -1,0 +1,325 @@
+//! The walk over a text and the decision that follows: the same code in the kernel and in user space.
+//!
+//! A verdict takes three steps. [`Matches::clear`] forgets the last object. One or more walks then collect
+//! the rules whose patterns match: a path is walked from its root, and again from below the session's
+//! repository and home where it lies in them; a command line is walked as words. [`decide`] at last
+//! takes the first rule whose every condition holds.
+//!
+//! The programs walk in chunks of [`CHUNK`] bytes, each a call of a function that the verifier checks once
+//! by itself, so neither the length of a path nor the number of rules reaches the verifier's limits.
+
+use crate::table::{
+    ANCHORS, Automaton, CELLS, FAMILY_ROWS, FIRES_EXCEPT, FIRES_NODE, FIRES_RULE_AT_END, FIRES_RULE_BELOW, FIRES_TO,
+    FAMILY_ARGV, MAX_AUTOMATA, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_NODES, MAX_RULES, Meta, NEED_ARGV,
+    NEED_NETWORK_STDIN, NEED_OBJECT, RULE_WORDS, RuleSet,
+};
+use crate::words::OP_ROWS;
+
+/// Longest text that is walked, in bytes: `PATH_MAX`, which bounds what the kernel takes as a path.
+pub const MAX_TEXT: usize = 4096;
+/// Size of the buffer a text lies in; twice the longest, so that a masked start and a masked length always
+/// stay inside.
+pub const TEXT_BYTES: usize = 2 * MAX_TEXT;
+/// Bytes stepped by one call of [`step_chunk`].
+pub const CHUNK: u32 = 64;
+/// Calls that are enough for any text, the one that sees the end included.
+pub const MAX_CHUNKS: u32 = (MAX_TEXT as u32) / CHUNK + 1;
+
+/// Answer of [`decide`] when no rule decides.
+pub const NO_RULE: u32 = u32::MAX;
+
+/// The object could not be resolved or is too long: rules that deny or kill match it.
+pub const FACT_OBJECT_UNKNOWN: u32 = 1;
+/// The command line could not be read whole: rules that deny or kill match it.
+pub const FACT_ARGV_UNKNOWN: u32 = 2;
+/// Standard input is a pipe that brings data from the network.
+pub const FACT_NETWORK_STDIN: u32 = 4;
+
+/// Which set a walk adds to.
+pub const INTO_OBJECT: u32 = 0;
+/// The text is a socket's path: only `to` patterns count.
+pub const INTO_TO: u32 = 1;
+/// The text is a command line.
+pub const INTO_ARGV: u32 = 2;
+
+/// Rules found so far for one object, and the nodes that fired in the current walk.
+#[repr(C)]
+pub struct Matches {
+    /// Number of the current walk; a stamp of another walk is no stamp.
+    pub walk: u64,
+    /// Rules matched by their object patterns.
+    pub object: RuleSet,
+    /// Rules matched by their command-line patterns.
+    pub argv: RuleSet,
+    /// Rules matched by their `except` patterns.
+    pub except: RuleSet,
+    /// By node: the walk in which it fired, shifted left by 16, and the component at which it first did.
+    pub stamp: [u64; MAX_NODES],
+}
+
+/// Where a walk stands.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor {
+    /// Family being walked.
+    pub family: u32,
+    /// `INTO_*`.
+    pub into: u32,
+    /// Next byte, index into the text buffer.
+    pub position: u32,
+    /// End of the text, exclusive.
+    pub end: u32,
+    /// Components ended so far.
+    pub component: u32,
+    /// Padding.
+    pub _pad: u32,
+    /// State of each automaton.
+    pub state: [u32; MAX_AUTOMATA],
+}
+
+/// What one walk needs, in one piece.
+#[repr(C)]
+pub struct Walk {
+    /// Where it stands.
+    pub cursor: Cursor,
+    /// What it found.
+    pub matches: Matches,
+    /// The text.
+    pub text: [u8; TEXT_BYTES],
+}
+
+impl Matches {
+    /// Forgets everything found for the last object.
+    #[inline(always)]
+    pub fn clear(&mut self, meta: &Meta) {
+        let mut word = 0;
+        while word < RULE_WORDS {
+            if word as u32 >= meta.words {
+                break;
+            }
+            self.object[word] = 0;
+            self.argv[word] = 0;
+            self.except[word] = 0;
+            word += 1;
+        }
+    }
+
+    /// Begins a walk from `anchor`, one of [`crate::table::NODE_ROOT`], `NODE_REPO` and `NODE_HOME`.
+    #[inline(always)]
+    pub fn begin(&mut self, anchor: u32) {
+        self.walk += 1;
+        self.stamp[anchor as usize & (ANCHORS - 1)] = self.walk << 16;
+    }
+
+    /// Fires the segments of `list`, which end at component `component` of the text.
+    ///
+    /// `last` says that no component follows; `into` is the walk's `INTO_*`.
+    #[inline(always)]
+    pub fn fire(&mut self, meta: &Meta, list: u32, component: u32, last: bool, into: u32) {
+        let packed = meta.list[list as usize & (MAX_LISTS - 1)];
+        let count = packed & 0xff;
+        let first = packed >> 8;
+        let mut i = 0;
+        while i < MAX_LIST_LEN as u32 {
+            if i >= count {
+                break;
+            }
+            let firing = &meta.firing[(first + i) as usize & (MAX_FIRINGS - 1)];
+            i += 1;
+            let parent = self.stamp[firing.parent as usize & (MAX_NODES - 1)];
+            if parent >> 16 != self.walk || (parent & 0xffff) + u64::from(firing.len) > u64::from(component) {
+                continue;
+            }
+            if firing.flags & FIRES_NODE != 0 {
+                let stamp = &mut self.stamp[firing.node as usize & (MAX_NODES - 1)];
+                if *stamp >> 16 != self.walk {
+                    *stamp = self.walk << 16 | u64::from(component & 0xffff);
+                }
+            }
+            let ends = if last { FIRES_RULE_AT_END } else { FIRES_RULE_BELOW };
+            if firing.flags & ends == 0 || (firing.flags & FIRES_TO != 0) != (into == INTO_TO) {
+                continue;
+            }
+            let rule = firing.rule as usize & (MAX_RULES - 1);
+            let (word, bit) = (rule / 64, 1 << (rule % 64));
+            if firing.flags & FIRES_EXCEPT != 0 {
+                self.except[word] |= bit;
+            } else if into == INTO_ARGV {
+                self.argv[word] |= bit;
+            } else {
+                self.object[word] |= bit;
+            }
+        }
+    }
+}
+
+impl Cursor {
+    /// Stands at the start of `text[position..end]`, at the start states of `anchor`.
+    #[inline(always)]
+    pub fn begin(&mut self, meta: &Meta, family: u32, anchor: u32, into: u32, position: u32, end: u32) {
+        let start = &meta.family[family as usize & (FAMILY_ROWS - 1)].start[anchor as usize & (ANCHORS - 1)];
+        self.family = family;
+        self.into = into;
+        self.position = position;
+        self.end = end;
+        self.component = 0;
+        self.state = [u32::from(start[0]), u32::from(start[1]), u32::from(start[2]), u32::from(start[3])];
+    }
+}
+
+/// Steps the automata over at most [`CHUNK`] bytes; true when the end of the text has been handled.
+///
+/// `fire` is called with list, component and whether it is the last, for each automaton whose state says
+/// that segments end there.
+#[inline(always)]
+pub fn step_chunk(
+    meta: &Meta,
+    automata: [&Automaton; MAX_AUTOMATA],
+    cursor: &mut Cursor,
+    text: &[u8; TEXT_BYTES],
+    mut fire: impl FnMut(u32, u32, bool),
+) -> bool {
+    let family = &meta.family[cursor.family as usize & (FAMILY_ROWS - 1)];
+    let (count, stride, separator) = (family.automata, family.stride, family.separator);
+    let [mut s0, mut s1, mut s2, mut s3] = cursor.state;
+    let mut position = cursor.position;
+    let mut component = cursor.component;
+    let mut done = false;
+    let cell = |automaton: &Automaton, state: u32, column: u32| {
+        u32::from(automaton.cells[(state * stride + column) as usize & (CELLS - 1)])
+    };
+    let mut i = 0;
+    while i < CHUNK {
+        i += 1;
+        let at_end = position >= cursor.end;
+        let byte = text[position as usize & (TEXT_BYTES - 1)];
+        if at_end || u32::from(byte) == separator {
+            component += 1;
+            let list = cell(automata[0], s0, 0);
+            if list != 0 {
+                fire(list, component, at_end);
+            }
+            if count > 1 {
+                let list = cell(automata[1], s1, 0);
+                if list != 0 {
+                    fire(list, component, at_end);
+                }
+            }
+            if count > 2 {
+                let list = cell(automata[2], s2, 0);
+                if list != 0 {
+                    fire(list, component, at_end);
+                }
+            }
+            if count > 3 {
+                let list = cell(automata[3], s3, 0);
+                if list != 0 {
+                    fire(list, component, at_end);
+                }
+            }
+            if at_end {
+                done = true;
+                break;
+            }
+        }
+        let class = u32::from(family.class[byte as usize]);
+        s0 = cell(automata[0], s0, class);
+        if count > 1 {
+            s1 = cell(automata[1], s1, class);
+        }
+        if count > 2 {
+            s2 = cell(automata[2], s2, class);
+        }
+        if count > 3 {
+            s3 = cell(automata[3], s3, class);
+        }
+        position += 1;
+    }
+    cursor.state = [s0, s1, s2, s3];
+    cursor.position = position;
+    cursor.component = component;
+    done
+}
+
+/// The first rule that applies to `op` in `scope` and whose every condition holds, or [`NO_RULE`].
+///
+/// `facts` are `FACT_*` bits. An object or command line that is not known matches every rule that denies or
+/// kills, whatever its patterns: what cannot be judged is not let through.
+#[inline(always)]
+#[must_use]
+pub fn decide(meta: &Meta, matches: &Matches, op: u32, scope: u32, facts: u32) -> u32 {
+    let applies = &meta.applies[op as usize & (OP_ROWS - 1)][scope as usize & 1];
+    let needs = &meta.needs[op as usize & (OP_ROWS - 1)];
+    let mut word = 0;
+    while word < RULE_WORDS {
+        if word as u32 >= meta.words {
+            break;
+        }
+        let denies = meta.denies[word];
+        let mut object = matches.object[word];
+        let mut argv = matches.argv[word];
+        let mut except = matches.except[word];
+        if facts & FACT_OBJECT_UNKNOWN != 0 {
+            object |= denies;
+            except &= !denies;
+        }
+        if facts & FACT_ARGV_UNKNOWN != 0 {
+            argv |= denies;
+            except &= !denies;
+        }
+        let mut holds = applies[word] & !except;
+        holds &= object | !needs[NEED_OBJECT][word];
+        holds &= argv | !needs[NEED_ARGV][word];
+        if facts & FACT_NETWORK_STDIN == 0 {
+            holds &= !needs[NEED_NETWORK_STDIN][word];
+        }
+        if holds != 0 {
+            return word as u32 * 64 + holds.trailing_zeros();
+        }
+        word += 1;
+    }
+    NO_RULE
+}
+
+/// The action that `rule`, an answer of [`decide`], stands for: its own, or the default of `op` in `scope`.
+#[inline(always)]
+#[must_use]
+pub fn action(meta: &Meta, rule: u32, op: u32, scope: u32) -> u8 {
+    if rule == NO_RULE {
+        meta.default[op as usize & (OP_ROWS - 1)][scope as usize & 1]
+    } else {
+        meta.action[rule as usize & (MAX_RULES - 1)]
+    }
+}
+
+/// Walks `text` whole, in user space: what the programs do in chunks.
+///
+/// `position..end` is the part to walk; `automata` are the family's, repeated where it has fewer.
+pub fn walk_text(
+    meta: &Meta,
+    automata: [&Automaton; MAX_AUTOMATA],
+    walk: &mut Walk,
+    family: u32,
+    anchor: u32,
+    into: u32,
+    range: core::ops::Range<u32>,
+) {
+    let Walk { cursor, matches, text } = walk;
+    matches.begin(anchor);
+    cursor.begin(meta, family, anchor, into, range.start, range.end);
+    for _ in 0..MAX_CHUNKS {
+        let done = step_chunk(meta, automata, cursor, text, |list, component, last| {
+            matches.fire(meta, list, component, last, into);
+        });
+        if done {
+            break;
+        }
+    }
+}
+
+/// What separates and starts the texts of a family: a path's leading `/` is not part of its first component.
+#[inline(always)]
+#[must_use]
+pub fn skip_root(family: u32, first: u8) -> u32 {
+    u32::from(family != FAMILY_ARGV as u32 && first == b'/')
+}

@@ -1,0 +1,1 @@
+//! Policies: what people write, and what the kernel gets of it.
