@@ -1,1 +1,14 @@
-//! What the tests share.
+//! What the tests and the demo share: a scripted model for Codex to talk to, a desk for it to work at, a network
+//! with nothing in it, and `guard` itself, run and watched.
+//!
+//! A failing helper ends the test with its reason, so most of this panics with a message instead of returning errors
+//! that every test would only unwrap.
+
+pub mod codex;
+pub mod guard;
+pub mod http;
+pub mod kernel;
+pub mod model;
+pub mod net;
+pub mod place;
+pub mod run;

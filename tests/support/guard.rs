@@ -1,0 +1,1 @@
+//! guard itself, run and watched.
