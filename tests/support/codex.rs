@@ -10,7 +10,7 @@ use crate::place::{Scratch, link_tree, target};
 use crate::run::Job;
 
 /// The version that codex.md's facts were seen with. A newer one that behaves otherwise should fail loudly.
-pub const VERSION: &str = "0.169.0";
+pub const VERSION: &str = include_str!("codex-version.txt").trim_ascii();
 /// The secret in the desk's `.env`. Letters and digits, so that no encoding hides it.
 pub const SECRET: &str = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
 /// The variable Codex takes its key from.

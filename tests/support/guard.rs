@@ -1,1 +1,231 @@
 //! guard itself, run and watched.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::kernel::require_kernel;
+use crate::place::{Scratch, built};
+use crate::run::{Finished, Job, Running};
+
+/// The `guard` under test.
+#[must_use]
+pub fn binary() -> PathBuf {
+    std::env::var_os("GUARD_BIN").map_or_else(|| built("guard"), PathBuf::from)
+}
+
+/// The policy we ship.
+#[must_use]
+pub fn shipped() -> PathBuf {
+    let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/default.toml");
+    policy.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", policy.display()))
+}
+
+/// A guard with a policy, ready to run things.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    policy: PathBuf,
+    events: PathBuf,
+    flags: Vec<OsString>,
+}
+
+impl Guard {
+    /// With this policy text.
+    #[must_use]
+    pub fn new(scratch: &Scratch, policy: &str) -> Self {
+        Self::of(scratch, scratch.write(fresh("policy", "toml"), policy))
+    }
+
+    /// With the policy we ship.
+    #[must_use]
+    pub fn shipped(scratch: &Scratch) -> Self {
+        Self::of(scratch, shipped())
+    }
+
+    /// With the policy in this file. Its own files go to the scratch folder.
+    #[must_use]
+    pub fn of(scratch: &Scratch, policy: PathBuf) -> Self {
+        require_kernel();
+        Self { policy, events: scratch.join(fresh("events", "jsonl")), flags: Vec::new() }
+    }
+
+    /// One more argument of guard's own.
+    #[must_use]
+    pub fn flag(mut self, flag: impl Into<OsString>) -> Self {
+        self.flags.push(flag.into());
+        self
+    }
+
+    /// Computes every verdict and carries none out.
+    #[must_use]
+    pub fn audit(self) -> Self {
+        self.flag("--audit")
+    }
+
+    /// The same job, under `guard run`.
+    #[must_use]
+    pub fn job(&self, job: &Job) -> Job {
+        job.clone().under(self.command("run").into_iter().chain(["--".into()]))
+    }
+
+    /// Runs a job under guard to its end.
+    #[must_use]
+    pub fn run(&self, job: &Job) -> Guarded {
+        let done = self.job(job).run();
+        // Without a single event there may be no file; that guard started at all is for the caller to see.
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        Guarded { done, events: Events::parse(&text) }
+    }
+
+    /// Starts the daemon, which watches the whole machine for this policy's agents, and waits until it does.
+    #[must_use]
+    pub fn daemon(&self) -> Daemon {
+        let root = Path::new("/");
+        let mut front = self.command("daemon");
+        let program = front.remove(0);
+        let mut running = Job::new(program, root).args(front).start();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !running.stderr().contains(READY) {
+            let said = running.stderr();
+            assert!(!running.ended(), "the daemon ended at once: {said}");
+            assert!(Instant::now() < deadline, "the daemon does not get ready: {said}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Daemon { running, events: self.events.clone() }
+    }
+
+    fn command(&self, task: &str) -> Vec<OsString> {
+        let mut command: Vec<OsString> = vec![binary().into(), task.into(), "--policy".into()];
+        command.push(self.policy.clone().into());
+        command.extend(["--events".into(), self.events.clone().into()]);
+        command.extend(self.flags.iter().cloned());
+        command
+    }
+}
+
+/// What the daemon says once everything that starts from then on is seen.
+const READY: &str = "guarding";
+
+/// A file name that no other guard of this process uses.
+fn fresh(stem: &str, extension: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{stem}-{}.{extension}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A daemon that runs; stopped when dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    running: Running,
+    events: PathBuf,
+}
+
+impl Daemon {
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.running.signal(signal);
+    }
+
+    /// What it has said on standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// The events it has written so far.
+    #[must_use]
+    pub fn events(&self) -> Events {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        // The last line may be half written.
+        Events::parse(text.rsplit_once('\n').map_or("", |(whole, _)| whole))
+    }
+
+    /// Waits for an event, and gives all there are by then.
+    ///
+    /// # Panics
+    /// When it does not come within ten seconds.
+    #[must_use]
+    pub fn wait_for(&self, what: &str, matches: impl Fn(&Value) -> bool) -> Events {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let events = self.events();
+            if events.0.iter().any(&matches) {
+                return events;
+            }
+            assert!(Instant::now() < deadline, "no event: {what}\n{events}\n{}", self.stderr());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Asks it to stop, waits until it has, and gives all its events.
+    #[must_use]
+    pub fn stop(self) -> Guarded {
+        self.running.signal(Signal::SIGTERM);
+        let done = self.running.wait();
+        Guarded { done, events: Events::parse(&fs::read_to_string(&self.events).unwrap_or_default()) }
+    }
+}
+
+/// A guard that has run.
+#[derive(Clone, Debug)]
+pub struct Guarded {
+    /// How it ended and what was said, by guard on standard error, by the job on both.
+    pub done: Finished,
+    /// What it recorded.
+    pub events: Events,
+}
+
+/// Events, in the order they were written.
+#[derive(Clone, Debug, Default)]
+pub struct Events(pub Vec<Value>);
+
+impl Events {
+    /// Reads JSON lines.
+    ///
+    /// # Panics
+    /// When a line isn't JSON.
+    #[must_use]
+    pub fn parse(lines: &str) -> Self {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error} in event {line}"));
+        Self(lines.lines().map(parse).collect())
+    }
+
+    /// Those of one operation.
+    pub fn op<'a>(&'a self, op: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.0.iter().filter(move |event| event["op"] == op)
+    }
+
+    /// Those that a rule decided.
+    pub fn rule<'a>(&'a self, rule: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.0.iter().filter(move |event| event["verdict"]["rule"] == rule)
+    }
+
+    /// Those that were not let through, or in audit mode would not have been.
+    pub fn denials(&self) -> impl Iterator<Item = &Value> {
+        self.0.iter().filter(|event| ["deny", "kill"].iter().any(|action| event["verdict"]["action"] == *action))
+    }
+
+    /// Fails on events that the kernel could not hand over.
+    ///
+    /// # Panics
+    /// When there are any.
+    pub fn none_lost(&self) {
+        assert_eq!(self.op("lost").count(), 0, "{self}");
+    }
+}
+
+impl std::fmt::Display for Events {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|event| writeln!(out, "{event}"))
+    }
+}

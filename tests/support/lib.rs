@@ -12,3 +12,5 @@ pub mod model;
 pub mod net;
 pub mod place;
 pub mod run;
+
+pub use kernel::require_kernel;

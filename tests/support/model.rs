@@ -95,10 +95,10 @@ impl Script {
                 "output_tokens": 1, "output_tokens_details": null, "total_tokens": 2,
             }}}),
         ];
-        events
-            .iter()
-            .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap_or("")))
-            .collect()
+        events.iter().fold(String::new(), |stream, event| {
+            let kind = event["type"].as_str().unwrap_or_default();
+            stream + &format!("event: {kind}\ndata: {event}\n\n")
+        })
     }
 }
 

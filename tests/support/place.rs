@@ -74,6 +74,7 @@ impl Scratch {
     }
 
     /// Gives a program a path in here, so that a policy can name this one and nothing else on the machine.
+    #[must_use]
     pub fn program(&self, program: &Path, name: &str) -> PathBuf {
         let path = self.join(name);
         link(program, &path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

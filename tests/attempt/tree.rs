@@ -1,0 +1,196 @@
+//! Becoming other processes and other programs.
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::{io, process, thread};
+
+use clap::ValueEnum;
+use nix::libc;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, fork, pipe, read, setsid};
+
+use crate::{Attempt, REFUSED, refused};
+
+/// The call that makes this process another program.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Becoming {
+    /// execve(2).
+    Execve,
+    /// execveat(2) with a path.
+    Execveat,
+    /// execveat(2) on a descriptor, without a path.
+    Fexecve,
+    /// execve(2) of /proc/self/fd/N.
+    ProcFd,
+    /// execve(2) by a thread that isn't the first.
+    Thread,
+}
+
+/// Becomes another program: comes back only when refused.
+pub fn exec(by: Becoming, argv: &[String]) -> io::Result<()> {
+    let words: Vec<CString> = argv.iter().map(|word| CString::new(word.as_bytes())).collect::<Result<_, _>>()?;
+    let path = words[0].as_c_str();
+    match by {
+        Becoming::Execve => nix::unistd::execv(path, &words).map(drop)?,
+        Becoming::Thread => thread::scope(|scope| {
+            let other = scope.spawn(|| nix::unistd::execv(path, &words).map(drop));
+            other.join().unwrap_or(Err(nix::errno::Errno::EIO))
+        })?,
+        Becoming::Execveat => execveat(libc::AT_FDCWD, path, &words, 0)?,
+        Becoming::Fexecve => {
+            let file = File::open(&argv[0])?;
+            execveat(file.as_raw_fd(), c"", &words, libc::AT_EMPTY_PATH)?;
+        }
+        Becoming::ProcFd => {
+            let file = File::open(&argv[0])?;
+            let path = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+            nix::unistd::execv(&path, &words).map(drop)?;
+        }
+    }
+    Ok(())
+}
+
+fn execveat(at: i32, path: &CStr, words: &[CString], flags: i32) -> io::Result<()> {
+    unsafe extern "C" {
+        static environ: *const *const libc::c_char;
+    }
+    let mut argv: Vec<*const libc::c_char> = words.iter().map(|word| word.as_ptr()).collect();
+    argv.push(std::ptr::null());
+    // SAFETY: all strings and both lists are terminated, and outlive the call. Nobody changes the environment here.
+    unsafe { libc::syscall(libc::SYS_execveat, at, path.as_ptr(), argv.as_ptr(), environ, flags) };
+    Err(io::Error::last_os_error())
+}
+
+/// How another process comes to be.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum How {
+    /// fork.
+    Fork,
+    /// vfork(2) and exec of this program anew: memory is shared until then.
+    Vfork,
+    /// clone3(2).
+    Clone3,
+    /// A session of its own.
+    Setsid,
+    /// A grandchild whose parent is gone: init's child.
+    Orphan,
+    /// A grandchild of its own session whose parent is gone: a daemon.
+    Daemon,
+    /// A process and pid namespace of its own.
+    Pidns,
+    /// No process at all: another thread.
+    Thread,
+}
+
+/// Makes the attempt in another process, waits for it, and ends the way it ends.
+pub fn run_in(how: How, words: &[String]) -> io::Result<()> {
+    let attempt = &Attempt::rest(words);
+    let child = match how {
+        How::Thread => {
+            return thread::scope(|scope| {
+                scope.spawn(|| attempt.run()).join().unwrap_or_else(|_| Err(io::Error::other("panicked")))
+            });
+        }
+        How::Orphan | How::Daemon => return orphan(attempt, matches!(how, How::Daemon)),
+        How::Fork => child(|| attempt.end())?,
+        How::Setsid => child(|| setsid().map_or_else(|error| refused(&error.into()), |_| attempt.end()))?,
+        How::Pidns => {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID)?;
+            child(|| attempt.end())?
+        }
+        How::Vfork => {
+            // The standard library spawns by posix_spawn, and that by CLONE_VM and CLONE_VFORK.
+            let status = process::Command::new("/proc/self/exe").args(words).status()?;
+            return end_as(WaitStatus::from_raw(Pid::from_raw(1), status.into_raw())?);
+        }
+        How::Clone3 => raw(attempt, || {
+            // struct clone_args, the first version: flags, pidfd, child_tid, parent_tid, exit_signal, stack...
+            let args = [0_u64, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0];
+            // SAFETY: as large as said; no memory is shared.
+            unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) }
+        })?,
+    };
+    end_as(waitpid(child, None)?)
+}
+
+/// Makes the attempt in that many processes and counts their ends.
+pub fn each(times: u32, attempt: &Attempt) -> io::Result<()> {
+    let [mut done, mut refused, mut killed, mut other] = [0_u32; 4];
+    for _ in 0..times {
+        match waitpid(child(|| attempt.end())?, None)? {
+            WaitStatus::Exited(_, 0) => done += 1,
+            WaitStatus::Exited(_, code) if code == i32::from(REFUSED) => refused += 1,
+            WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _) => killed += 1,
+            _ => other += 1,
+        }
+    }
+    eprintln!(r#"{{"done":{done},"refused":{refused},"killed":{killed},"else":{other}}}"#);
+    Ok(())
+}
+
+/// Forks; the child ends with the given exit code.
+fn child(work: impl FnOnce() -> u8) -> io::Result<Pid> {
+    // SAFETY: this program has a single thread wherever it forks.
+    match unsafe { fork()? } {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => process::exit(work().into()),
+    }
+}
+
+/// Forks by a call of the kernel's own.
+fn raw(attempt: &Attempt, call: impl FnOnce() -> libc::c_long) -> io::Result<Pid> {
+    match call() {
+        ..0 => Err(io::Error::last_os_error()),
+        0 => process::exit(attempt.end().into()),
+        pid => Ok(Pid::from_raw(pid as i32)),
+    }
+}
+
+/// A grandchild is nobody's to wait for: it says by a pipe how it ended, or by closing it that it was killed.
+fn orphan(attempt: &Attempt, session: bool) -> io::Result<()> {
+    let (result, tell) = pipe()?;
+    let middle = child(|| {
+        let grandchild = child(|| {
+            if session && let Err(error) = setsid() {
+                return refused(&error.into());
+            }
+            while nix::unistd::getppid() != Pid::from_raw(1) && !reaped() {
+                thread::yield_now();
+            }
+            let code = attempt.end();
+            nix::unistd::write(&tell, &[code]).map_or(REFUSED, |_| code)
+        });
+        grandchild.map_or_else(|error| refused(&error), |_| 0)
+    })?;
+    drop(tell);
+    end_as(waitpid(middle, None)?)?;
+    let mut code = [0];
+    match read(&result, &mut code)? {
+        0 => killed(),
+        _ => process::exit(code[0].into()),
+    }
+}
+
+/// Whether the parent that forked us has gone: somebody else's child by now, init's or a subreaper's.
+fn reaped() -> bool {
+    let parent = std::fs::read_link(format!("/proc/{}/exe", nix::unistd::getppid()));
+    let me = std::fs::read_link("/proc/self/exe");
+    parent.ok() != me.ok()
+}
+
+/// Ends the way a child ended.
+fn end_as(status: WaitStatus) -> io::Result<()> {
+    match status {
+        WaitStatus::Exited(_, 0) => Ok(()),
+        WaitStatus::Exited(_, code) => process::exit(code),
+        WaitStatus::Signaled(..) => killed(),
+        other => Err(io::Error::other(format!("{other:?}"))),
+    }
+}
+
+fn killed() -> ! {
+    eprintln!("killed");
+    process::exit(137)
+}
