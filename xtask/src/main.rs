@@ -1,1 +1,44 @@
-fn main() {}
+//! guard's own tasks: what it takes to build, show and test it, each in a file of its own.
+
+mod build;
+mod codex;
+mod demo;
+mod host;
+mod say;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Builds, shows and tests guard.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Task {
+    /// Install what building takes: a compiler with `core` for BPF, and the linker for it.
+    Setup,
+    /// Build target/release/guard.
+    Build(build::Options),
+    /// Let the real Codex, guarded, do five things you would fear and three that are fine.
+    Demo(demo::Options),
+    /// Run all tests against this machine's kernel.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Setup => setup::run(true),
+        Task::Build(options) => build::run(&options),
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            say::error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
