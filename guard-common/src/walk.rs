@@ -9,9 +9,9 @@
 //! by itself, so neither the length of a path nor the number of rules reaches the verifier's limits.
 
 use crate::table::{
-    ANCHORS, Automaton, CELLS, FAMILY_ROWS, FIRES_EXCEPT, FIRES_NODE, FIRES_RULE_AT_END, FIRES_RULE_BELOW, FIRES_TO,
-    FAMILY_ARGV, MAX_AUTOMATA, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_NODES, MAX_RULES, Meta, NEED_ARGV,
-    NEED_NETWORK_STDIN, NEED_OBJECT, RULE_WORDS, RuleSet,
+    ANCHORS, Automaton, CELLS, FAMILY_PATH, FAMILY_ROWS, FIRES_EXCEPT, FIRES_NODE, FIRES_RULE_AT_END,
+    FIRES_RULE_BELOW, FIRES_TO, MAX_AUTOMATA, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_NODES, MAX_RULES, Meta,
+    NEED_ARGV, NEED_NETWORK_STDIN, NEED_OBJECT, RULE_WORDS, RuleSet,
 };
 use crate::words::OP_ROWS;
 
@@ -241,38 +241,49 @@ pub fn step_chunk(
     done
 }
 
-/// The first rule that applies to `op` in `scope` and whose every condition holds, or [`NO_RULE`].
+/// Of the rules of word `word` of a rule set, those that apply to `op` in `scope` and whose every condition
+/// holds.
 ///
 /// `facts` are `FACT_*` bits. An object or command line that is not known matches every rule that denies or
-/// kills, whatever its patterns: what cannot be judged is not let through.
+/// kills, whatever its patterns, and by its patterns no other rule: what cannot be judged is not let through.
+#[inline(always)]
+#[must_use]
+pub fn holding(meta: &Meta, matches: &Matches, op: u32, scope: u32, facts: u32, word: usize) -> u64 {
+    let word = word & (RULE_WORDS - 1);
+    let applies = &meta.applies[op as usize & (OP_ROWS - 1)][scope as usize & 1];
+    let needs = &meta.needs[op as usize & (OP_ROWS - 1)];
+    let denies = meta.denies[word];
+    let mut object = matches.object[word];
+    let mut argv = matches.argv[word];
+    let mut except = matches.except[word];
+    if facts & FACT_OBJECT_UNKNOWN != 0 {
+        object = denies;
+        except &= !denies;
+    }
+    if facts & FACT_ARGV_UNKNOWN != 0 {
+        // The part that was seen may match where the whole would not: only denials take that risk.
+        argv = denies;
+        except &= !denies;
+    }
+    let mut holds = applies[word] & !except;
+    holds &= object | !needs[NEED_OBJECT][word];
+    holds &= argv | !needs[NEED_ARGV][word];
+    if facts & FACT_NETWORK_STDIN == 0 {
+        holds &= !needs[NEED_NETWORK_STDIN][word];
+    }
+    holds
+}
+
+/// The first rule that applies to `op` in `scope` and whose every condition holds, or [`NO_RULE`].
 #[inline(always)]
 #[must_use]
 pub fn decide(meta: &Meta, matches: &Matches, op: u32, scope: u32, facts: u32) -> u32 {
-    let applies = &meta.applies[op as usize & (OP_ROWS - 1)][scope as usize & 1];
-    let needs = &meta.needs[op as usize & (OP_ROWS - 1)];
     let mut word = 0;
     while word < RULE_WORDS {
         if word as u32 >= meta.words {
             break;
         }
-        let denies = meta.denies[word];
-        let mut object = matches.object[word];
-        let mut argv = matches.argv[word];
-        let mut except = matches.except[word];
-        if facts & FACT_OBJECT_UNKNOWN != 0 {
-            object |= denies;
-            except &= !denies;
-        }
-        if facts & FACT_ARGV_UNKNOWN != 0 {
-            argv |= denies;
-            except &= !denies;
-        }
-        let mut holds = applies[word] & !except;
-        holds &= object | !needs[NEED_OBJECT][word];
-        holds &= argv | !needs[NEED_ARGV][word];
-        if facts & FACT_NETWORK_STDIN == 0 {
-            holds &= !needs[NEED_NETWORK_STDIN][word];
-        }
+        let holds = holding(meta, matches, op, scope, facts, word);
         if holds != 0 {
             return word as u32 * 64 + holds.trailing_zeros();
         }
@@ -321,5 +332,5 @@ pub fn walk_text(
 #[inline(always)]
 #[must_use]
 pub fn skip_root(family: u32, first: u8) -> u32 {
-    u32::from(family != FAMILY_ARGV as u32 && first == b'/')
+    u32::from(family == FAMILY_PATH as u32 && first == b'/')
 }
