@@ -1,0 +1,369 @@
+//! From an understood policy to the blocks that the kernel gets.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use guard_common::table::{
+    ANCHORS, Automaton, Block, FAMILIES, FAMILY_ARGV, FAMILY_NET, FAMILY_PATH, FAMILY_ROWS, FIRES_EXCEPT, FIRES_TO,
+    Firing, MAX_AUTOMATA, MAX_FIRINGS, MAX_LISTS, MAX_RULES, Meta, NEED_ARGV, NEED_NETWORK_STDIN, NEED_OBJECT,
+    NO_SEPARATOR, VERSION,
+};
+use guard_common::tree::NO_AGENT;
+use guard_common::words::{Action, Mode, Op, Scope};
+
+use super::addresses;
+use super::failure::{Problem, Warning};
+use super::family::{self, Built, Excess, Family};
+use super::net::{Net, Target};
+use super::pattern::Pattern;
+use super::rule::{Kind, Policy, Rule};
+
+/// A policy, ready for the kernel.
+pub struct Compiled {
+    /// The blocks by number, block 0 the [`Meta`] block; only those in use.
+    pub blocks: Vec<Box<Block>>,
+    /// The rules by their number in the tables, the agents' pseudo rules last.
+    pub rules: Vec<RuleInfo>,
+    /// The agents by their number in the tables.
+    pub agents: Vec<AgentInfo>,
+    /// Whether verdicts are carried out.
+    pub mode: Mode,
+    /// Remarks on what was accepted.
+    pub warnings: Vec<Warning>,
+    /// How large the automata became.
+    pub sizes: Vec<Size>,
+    /// How long compiling took.
+    pub took: Duration,
+}
+
+/// What events and people are told of a rule.
+#[derive(Clone, Debug)]
+pub struct RuleInfo {
+    /// Its name; of a pseudo rule, the agent's.
+    pub name: String,
+    /// What it does.
+    pub action: Action,
+    /// Why, in the policy's own words.
+    pub reason: Option<String>,
+    /// The line its name stands on, counted from 1.
+    pub line: u32,
+    /// It only stands for an agent's executables.
+    pub agent: bool,
+}
+
+/// What is told of an agent.
+#[derive(Clone, Debug)]
+pub struct AgentInfo {
+    /// Its name.
+    pub name: String,
+}
+
+/// How large an automaton is.
+#[derive(Clone, Debug)]
+pub struct Size {
+    /// `path`, `argv` or `net`.
+    pub family: &'static str,
+    /// What its patterns look like.
+    pub looks: &'static str,
+    /// States in use.
+    pub states: usize,
+    /// Cells in use of the block's [`guard_common::table::CELLS`].
+    pub cells: usize,
+}
+
+impl Compiled {
+    /// The meta block.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        Meta::of(&self.blocks[0])
+    }
+
+    /// Gives the policy its number.
+    pub fn set_generation(&mut self, generation: u32) {
+        Meta::of_mut(&mut self.blocks[0]).generation = generation;
+    }
+
+    /// Sets whether verdicts are carried out, whatever the policy's text says.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.mode = mode;
+        Meta::of_mut(&mut self.blocks[0]).mode = mode as u32;
+    }
+
+    /// Whether a rule or default can refuse something on the network.
+    #[must_use]
+    pub fn needs_net(&self) -> bool {
+        self.can_refuse(Op::Connect) || self.can_refuse(Op::Send)
+    }
+
+    /// Whether a rule or default can refuse `op`.
+    #[must_use]
+    pub fn can_refuse(&self, op: Op) -> bool {
+        let meta = self.meta();
+        Scope::ALL.iter().any(|&scope| {
+            let rules = &meta.applies[op as usize][scope as usize];
+            let denied = rules.iter().zip(&meta.denies).any(|(applies, denies)| applies & denies != 0);
+            denied || meta.default[op as usize][scope as usize] >= Action::Deny as u8
+        })
+    }
+}
+
+impl std::fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A block is two million bytes; their number says enough.
+        f.debug_struct("Compiled")
+            .field("blocks", &self.blocks.len())
+            .field("rules", &self.rules)
+            .field("agents", &self.agents)
+            .field("mode", &self.mode)
+            .field("sizes", &self.sizes)
+            .finish_non_exhaustive()
+    }
+}
+
+const NAMES: [&str; FAMILIES] = ["path", "argv", "net"];
+
+/// Compiles `policy`, whose rules stand on `lines`.
+pub fn compile(
+    policy: &Policy,
+    lines: &[u32],
+    agent_lines: &[u32],
+    since: Instant,
+) -> Result<Compiled, Vec<Problem>> {
+    let total = policy.rules.len() + policy.agents.len();
+    if total > MAX_RULES || policy.agents.len() > usize::from(NO_AGENT) {
+        let message = format!("the policy has {} rules and {} agents", policy.rules.len(), policy.agents.len());
+        return Err(vec![Problem::whole(message).label(format!("at most {MAX_RULES} together, {NO_AGENT} agents"))]);
+    }
+    let families = build_families(policy).map_err(|excess| vec![too_large(policy, &excess)])?;
+    let mode = policy.mode.unwrap_or(Mode::Enforce);
+    let mut writer = Writer { blocks: vec![zeroed()], lists: HashMap::new(), firings: 0, sizes: Vec::new() };
+    for (number, family) in families.iter().enumerate() {
+        if let Err(what) = writer.family(number, family) {
+            return Err(vec![too_large(policy, &Excess { what, rules: Vec::new() })]);
+        }
+    }
+    writer.share_empty(&families);
+    let mut blocks = writer.blocks;
+    let meta = Meta::of_mut(&mut blocks[0]);
+    meta.version = VERSION;
+    meta.mode = mode as u32;
+    meta.rules = total as u32;
+    meta.words = total.div_ceil(64) as u32;
+    meta.family[FAMILY_PATH].separator = u32::from(b'/');
+    meta.family[FAMILY_ARGV].separator = 0;
+    meta.family[FAMILY_NET].separator = NO_SEPARATOR;
+    fill_rules(meta, policy);
+    let mut rules: Vec<RuleInfo> = policy.rules.iter().zip(lines).map(|(rule, &line)| info(rule, line)).collect();
+    rules.extend(policy.agents.iter().zip(agent_lines).map(|(agent, &line)| {
+        let name = agent.name.clone();
+        RuleInfo { name, action: Action::Allow, reason: None, line, agent: true }
+    }));
+    let agents = policy.agents.iter().map(|agent| AgentInfo { name: agent.name.clone() }).collect();
+    let took = since.elapsed();
+    Ok(Compiled { blocks, rules, agents, mode, warnings: Vec::new(), sizes: writer.sizes, took })
+}
+
+fn info(rule: &Rule, line: u32) -> RuleInfo {
+    RuleInfo { name: rule.name.clone(), action: rule.action, reason: rule.reason.clone(), line, agent: false }
+}
+
+/// A block of zeros, made where it will lie: it is too large for the stack.
+fn zeroed() -> Box<Block> {
+    // SAFETY: a block is bytes, for which zero is a value.
+    unsafe { Box::<Block>::new_zeroed().assume_init() }
+}
+
+/// Puts every pattern into its family.
+fn build_families(policy: &Policy) -> Result<[Family; FAMILIES], Excess> {
+    let mut paths = family::Builder::new(b'/');
+    let mut argv = family::Builder::new(0);
+    let mut net = addresses::Builder::default();
+    for (number, rule) in policy.rules.iter().enumerate() {
+        let number = number as u16;
+        rule.path.iter().flatten().for_each(|pattern| paths.add(pattern, number, 0));
+        rule.argv.iter().flatten().for_each(|pattern| argv.add(pattern, number, 0));
+        let except = if rule.except_kind == Kind::Argv { &mut argv } else { &mut paths };
+        rule.except.iter().for_each(|pattern| except.add(pattern, number, FIRES_EXCEPT));
+        for (targets, is_except, flags) in [
+            (rule.to.as_deref().unwrap_or_default(), false, FIRES_TO),
+            (&rule.except_to[..], true, FIRES_TO | FIRES_EXCEPT),
+        ] {
+            for target in targets {
+                if matches!(target, Target::Net(_) | Target::Everything) {
+                    net.add(target.net(), number, is_except);
+                }
+                if let Some(pattern) = target.unix() {
+                    paths.add(&pattern, number, flags);
+                }
+            }
+        }
+    }
+    for (number, agent) in policy.agents.iter().enumerate() {
+        let number = (policy.rules.len() + number) as u16;
+        agent.exe.iter().for_each(|pattern| paths.add(pattern, number, 0));
+    }
+    Ok([paths.build()?, argv.build()?, net.build()?])
+}
+
+impl Target {
+    /// The addresses that it names.
+    fn net(&self) -> Net {
+        match self {
+            Self::Net(net) => *net,
+            Self::Everything | Self::Unix(_) => Net::everything(),
+        }
+    }
+
+    /// The sockets that it names.
+    fn unix(&self) -> Option<Pattern> {
+        match self {
+            Self::Everything => Some(Pattern::everything()),
+            Self::Unix(pattern) => Some(pattern.clone()),
+            Self::Net(_) => None,
+        }
+    }
+}
+
+fn too_large(policy: &Policy, excess: &Excess) -> Problem {
+    let named: Vec<&Rule> = excess.rules.iter().filter_map(|&rule| policy.rules.get(usize::from(rule))).collect();
+    let message = format!("the policy is too large: {}", excess.what);
+    let Some(worst) = named.first() else { return Problem::whole(message) };
+    let names: Vec<String> = named.iter().take(5).map(|rule| format!("`{}`", rule.name)).collect();
+    Problem::at(worst.span.clone(), message)
+        .label("this rule among others")
+        .note(format!("the rules that bring it about: {}", names.join(", ")))
+        .help("use fewer patterns with several `*`, or more specific beginnings, in these rules")
+}
+
+/// Fills blocks.
+struct Writer {
+    blocks: Vec<Box<Block>>,
+    lists: HashMap<Vec<Firing>, u16>,
+    firings: usize,
+    sizes: Vec<Size>,
+}
+
+impl Writer {
+    /// Writes the automata of a family and what they share.
+    fn family(&mut self, number: usize, family: &Family) -> Result<(), String> {
+        if family.automata.is_empty() {
+            return Ok(());
+        }
+        // With 256 classes the last would not fit a byte. That takes addresses, for no text of UTF-8 has all
+        // bytes; there a list stands only where the text ends and nothing follows, so the list's cell may
+        // serve as that of class 0 everywhere else.
+        let first = usize::from(family.classes.count < 256);
+        let stride = family.classes.count + first;
+        let mut block = [0; MAX_AUTOMATA];
+        let mut start = [[0; MAX_AUTOMATA]; ANCHORS];
+        for (index, built) in family.automata.iter().enumerate() {
+            block[index] = self.automaton(built, family.classes.count, first)?;
+            for (anchor, row) in start.iter_mut().enumerate() {
+                let starts = &built.dfa.starts;
+                row[index] = if starts.len() == 1 { starts[0] } else { starts[anchor] };
+            }
+            let states = built.lists.len();
+            self.sizes.push(Size { family: NAMES[number], looks: built.looks, states, cells: states * stride });
+        }
+        for index in family.automata.len()..MAX_AUTOMATA {
+            block[index] = block[0];
+        }
+        let entry = &mut Meta::of_mut(&mut self.blocks[0]).family[number];
+        entry.automata = family.automata.len() as u32;
+        entry.stride = stride as u32;
+        entry.anchors = family.anchors;
+        entry.block = block;
+        entry.start = start;
+        for (class, &zero_based) in entry.class.iter_mut().zip(&family.classes.of) {
+            *class = zero_based + first as u8;
+        }
+        Ok(())
+    }
+
+    fn automaton(&mut self, built: &Built, classes: usize, first: usize) -> Result<u32, String> {
+        let lists = built.lists.iter().map(|list| self.list(list)).collect::<Result<Vec<u16>, String>>()?;
+        let mut block = zeroed();
+        let cells = &mut Automaton::of_mut(&mut block).cells;
+        let stride = classes + first;
+        for (state, (next, list)) in built.dfa.next.chunks(classes).zip(lists).enumerate() {
+            let row = &mut cells[state * stride..(state + 1) * stride];
+            row[first..].copy_from_slice(next);
+            if list != 0 {
+                row[0] = list;
+            }
+        }
+        self.blocks.push(block);
+        Ok(self.blocks.len() as u32 - 1)
+    }
+
+    /// The number of a list, 0 for the empty one.
+    fn list(&mut self, firings: &[Firing]) -> Result<u16, String> {
+        if firings.is_empty() {
+            return Ok(0);
+        }
+        if let Some(&number) = self.lists.get(firings) {
+            return Ok(number);
+        }
+        let number = self.lists.len() + 1;
+        if number >= MAX_LISTS || self.firings + firings.len() > MAX_FIRINGS {
+            return Err(format!("its patterns end together in more than {MAX_LISTS} ways"));
+        }
+        let meta = Meta::of_mut(&mut self.blocks[0]);
+        meta.list[number] = (self.firings as u32) << 8 | firings.len() as u32;
+        meta.firing[self.firings..self.firings + firings.len()].copy_from_slice(firings);
+        self.firings += firings.len();
+        self.lists.insert(firings.to_vec(), number as u16);
+        Ok(number as u16)
+    }
+
+    /// Lets families without patterns share a block: a walk in state 0 reads only the dead row's zeros.
+    fn share_empty(&mut self, families: &[Family]) {
+        if self.blocks.len() == 1 {
+            self.blocks.push(zeroed());
+        }
+        for number in 0..FAMILY_ROWS {
+            if families.get(number).is_none_or(|family| family.automata.is_empty()) {
+                let entry = &mut Meta::of_mut(&mut self.blocks[0]).family[number];
+                entry.stride = 1;
+                entry.block = [1; MAX_AUTOMATA];
+            }
+        }
+    }
+}
+
+/// What each rule applies to, needs and does.
+fn fill_rules(meta: &mut Meta, policy: &Policy) {
+    for (op, action) in &policy.defaults {
+        meta.default[*op as usize] = [*action as u8; 2];
+    }
+    for (number, rule) in policy.rules.iter().enumerate() {
+        let (word, bit) = (number / 64, 1 << (number % 64));
+        meta.action[number] = rule.action as u8;
+        if rule.action >= Action::Deny {
+            meta.denies[word] |= bit;
+        }
+        for &op in &rule.ops {
+            for &scope in Scope::ALL {
+                if rule.in_scope(scope) {
+                    meta.applies[op as usize][scope as usize][word] |= bit;
+                }
+            }
+            let object = Kind::Path.applies(op) && rule.path.is_some() || Kind::To.applies(op) && rule.to.is_some();
+            let argv = Kind::Argv.applies(op) && rule.argv.is_some();
+            let stdin = op == Op::Exec && rule.network_stdin;
+            for (need, is_needed) in [(NEED_OBJECT, object), (NEED_ARGV, argv), (NEED_NETWORK_STDIN, stdin)] {
+                if is_needed {
+                    meta.needs[op as usize][need][word] |= bit;
+                }
+            }
+        }
+    }
+    for agent in 0..policy.agents.len() {
+        let number = policy.rules.len() + agent;
+        let (word, bit) = (number / 64, 1 << (number % 64));
+        meta.action[number] = agent as u8;
+        meta.applies[Op::Enrol as usize][0][word] |= bit;
+        meta.applies[Op::Enrol as usize][1][word] |= bit;
+        meta.needs[Op::Enrol as usize][NEED_OBJECT][word] |= bit;
+    }
+}

@@ -1,0 +1,82 @@
+//! A policy as it was understood: what the reader makes of the text, and the compiler of that.
+
+use std::ops::Range;
+
+use guard_common::words::{Action, Mode, Op, Scope};
+
+use super::net::Target;
+use super::pattern::Pattern;
+
+/// Operations that rules can be about.
+pub const OPS: [Op; 6] = [Op::Exec, Op::Read, Op::Write, Op::Connect, Op::Send, Op::Outlive];
+
+/// A condition on the object or the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `path`.
+    Path,
+    /// `argv`.
+    Argv,
+    /// `to`.
+    To,
+}
+
+impl Kind {
+    /// Whether the condition means something for `op`.
+    pub fn applies(self, op: Op) -> bool {
+        match self {
+            Self::Path => matches!(op, Op::Exec | Op::Read | Op::Write),
+            Self::Argv => op == Op::Exec,
+            Self::To => matches!(op, Op::Connect | Op::Send),
+        }
+    }
+}
+
+/// A whole policy.
+#[derive(Debug, Default)]
+pub struct Policy {
+    pub mode: Option<Mode>,
+    pub agents: Vec<Agent>,
+    pub defaults: Vec<(Op, Action)>,
+    pub rules: Vec<Rule>,
+}
+
+/// An agent and its executables.
+#[derive(Debug)]
+pub struct Agent {
+    pub name: String,
+    pub span: Range<usize>,
+    pub exe: Vec<Pattern>,
+}
+
+/// A rule. A condition that is not there, or that everything meets, is `None`.
+#[derive(Debug)]
+pub struct Rule {
+    pub name: String,
+    /// Where the name stands.
+    pub span: Range<usize>,
+    pub ops: Vec<Op>,
+    pub scope: Option<Scope>,
+    pub path: Option<Vec<Pattern>>,
+    pub argv: Option<Vec<Pattern>>,
+    pub to: Option<Vec<Target>>,
+    pub network_stdin: bool,
+    /// What is excepted, and from which condition. At most one of the two lists has entries.
+    pub except_kind: Kind,
+    pub except: Vec<Pattern>,
+    pub except_to: Vec<Target>,
+    pub action: Action,
+    pub reason: Option<String>,
+}
+
+impl Rule {
+    /// Whether something is excepted from the rule.
+    pub fn has_except(&self) -> bool {
+        !self.except.is_empty() || !self.except_to.is_empty()
+    }
+
+    /// Whether the rule is about operations in `scope`.
+    pub fn in_scope(&self, scope: Scope) -> bool {
+        self.scope.is_none_or(|mine| mine == scope)
+    }
+}

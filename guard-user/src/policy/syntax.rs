@@ -1,0 +1,556 @@
+//! Reads a policy's text: everything that it says, and everything that is wrong with it.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use guard_common::words::{Action, Mode, Op, Scope};
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+use super::failure::Problem;
+use super::net::Target;
+use super::pattern::{Fault, Pattern};
+use super::rule::{Agent, Kind, OPS, Policy, Rule};
+use super::{argv, glob, net};
+
+/// What reading came to. The policy is whole only if there are no problems.
+pub struct Read {
+    pub policy: Policy,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+const TOP_KEYS: &[&str] = &["version", "mode", "agent", "list", "default", "rule"];
+const RULE_KEYS: &[&str] = &["name", "on", "path", "argv", "to", "except", "scope", "stdin", "action", "reason"];
+
+type Value<'t> = Spanned<DeValue<'t>>;
+type Entry<'a, 't> = (&'a Spanned<DeString<'t>>, &'a Value<'t>);
+
+/// Reads `text`.
+pub fn read(text: &str) -> Read {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { lists: HashMap::new(), used: Vec::new(), problems: Vec::new() };
+    if !errors.is_empty() {
+        // What the parser makes of the rest is a guess, and would be told as errors that are none.
+        let problems = errors.into_iter().map(|error| syntax_error(text, &error)).collect();
+        return Read { policy: Policy::default(), problems, warnings: Vec::new() };
+    }
+    let policy = reader.policy(document.get_ref());
+    let warnings = reader.unused_lists();
+    Read { policy, problems: reader.problems, warnings }
+}
+
+fn syntax_error(text: &str, error: &toml::de::Error) -> Problem {
+    let message = format!("not valid TOML: {}", error.message().lines().collect::<Vec<_>>().join(", "));
+    match error.span() {
+        Some(span) => Problem::at(span.start.min(text.len())..span.end.min(text.len()), message).label("here"),
+        None => Problem::whole(message),
+    }
+}
+
+/// An entry of a list of patterns, with the list it came from.
+struct Item {
+    text: String,
+    span: Range<usize>,
+    list: Option<String>,
+}
+
+struct Reader<'a, 't> {
+    lists: HashMap<&'a str, (Range<usize>, &'a Value<'t>)>,
+    used: Vec<&'a str>,
+    problems: Vec<Problem>,
+}
+
+impl<'a, 't> Reader<'a, 't> {
+    fn policy(&mut self, table: &'a DeTable<'t>) -> Policy {
+        let mut policy = Policy::default();
+        let mut version = false;
+        let entries = sorted(table);
+        // Lists may stand anywhere, so they are known before anything that may name them.
+        for (key, value) in &entries {
+            if key_name(key) == "list" {
+                self.lists(value);
+            }
+        }
+        for (key, value) in entries {
+            match key_name(key) {
+                "version" => {
+                    version = true;
+                    self.version(value);
+                }
+                "mode" => policy.mode = self.word(value, "mode", &words(Mode::ALL, Mode::word), Mode::from_word),
+                "agent" => self.agents(value, &mut policy),
+                "list" => {}
+                "default" => self.defaults(value, &mut policy),
+                "rule" => self.rules(value, &mut policy),
+                _ => self.unknown_key(key, TOP_KEYS),
+            }
+        }
+        if !version {
+            self.problems.push(
+                Problem::at(0..0, "the policy does not say its version").help("write `version = 1` at its beginning"),
+            );
+        }
+        policy
+    }
+
+    fn version(&mut self, value: &Value<'t>) {
+        let is_one =
+            value.get_ref().as_integer().is_some_and(|number| number.as_str() == "1" && number.radix() == 10);
+        if !is_one {
+            self.problems.push(
+                Problem::at(value.span(), "this version of the policy language is not known")
+                    .label("expected `1`")
+                    .help("a newer guard may read it"),
+            );
+        }
+    }
+
+    fn lists(&mut self, value: &'a Value<'t>) {
+        let Some(table) = self.table(value, "list") else { return };
+        for (key, value) in sorted(table) {
+            if value.get_ref().is_array() {
+                self.lists.insert(key_name(key), (key.span(), value));
+            } else {
+                self.wrong_type(value, &format!("list `{}`", key_name(key)), "a list of strings");
+            }
+        }
+    }
+
+    fn unused_lists(&self) -> Vec<Problem> {
+        let unused = self.lists.iter().filter(|(name, _)| !self.used.contains(name));
+        let mut warnings: Vec<Problem> = unused
+            .map(|(name, (span, _))| Problem::at(span.clone(), format!("the list `{name}` is never used")))
+            .collect();
+        warnings.sort_by_key(|warning| warning.span.as_ref().map(|span| span.start));
+        warnings
+    }
+
+    fn agents(&mut self, value: &'a Value<'t>, policy: &mut Policy) {
+        let Some(table) = self.table(value, "agent") else { return };
+        for (key, value) in sorted(table) {
+            let name = key_name(key);
+            self.check_name(name, "agent", &key.span());
+            let Some(table) = self.table(value, &format!("agent.{name}")) else { continue };
+            let mut exe = None;
+            for (key, value) in sorted(table) {
+                match key_name(key) {
+                    "exe" => exe = Some(self.items(value, "exe")),
+                    _ => self.unknown_key(key, &["exe"]),
+                }
+            }
+            let Some(items) = exe else {
+                self.problems.push(
+                    Problem::at(key.span(), format!("the agent `{name}` has no `exe`"))
+                        .help("name its executables, like `exe = [\"**/codex\"]`"),
+                );
+                continue;
+            };
+            let exe: Vec<Pattern> = items.iter().flat_map(|item| self.patterns(item, glob::parse)).collect();
+            for item in items.iter().filter(|item| matches!(item.text.as_str(), "**" | "/**" | "**/*")) {
+                self.problems.push(
+                    Problem::at(item.span.clone(), "every program on the machine would be this agent")
+                        .help("name its executable, like `**/codex`"),
+                );
+            }
+            policy.agents.push(Agent { name: name.to_owned(), span: key.span(), exe });
+        }
+    }
+
+    fn defaults(&mut self, value: &'a Value<'t>, policy: &mut Policy) {
+        let Some(table) = self.table(value, "default") else { return };
+        for (key, value) in sorted(table) {
+            let op = self.op(key_name(key), &key.span());
+            let action = self.word(value, "action", &words(Action::ALL, Action::word), Action::from_word);
+            if let (Some(op), Some(action)) = (op, action) {
+                policy.defaults.push((op, action));
+            }
+        }
+    }
+
+    fn rules(&mut self, value: &'a Value<'t>, policy: &mut Policy) {
+        let Some(rules) = value.get_ref().as_array() else {
+            self.wrong_type(value, "rule", "tables `[[rule]]`");
+            return;
+        };
+        let mut names: HashMap<String, Range<usize>> = HashMap::new();
+        for value in rules.iter() {
+            let Some(table) = self.table(value, "rule") else { continue };
+            let Some(rule) = self.rule(table, &value.span()) else { continue };
+            if let Some(first) = names.get(&rule.name) {
+                let problem = Problem::at(rule.span.clone(), format!("two rules have the name `{}`", rule.name));
+                let before = if first.start < rule.span.start { "a rule before it has the name too" } else { "" };
+                self.problems
+                    .push(problem.label(before).help("events name the rule that decided: give each its own"));
+            } else if !rule.name.is_empty() {
+                names.insert(rule.name.clone(), rule.span.clone());
+            }
+            policy.rules.push(rule);
+        }
+    }
+
+    /// Reads one rule. What is wrong with it is noted; a rule without operations or action is none.
+    fn rule(&mut self, table: &'a DeTable<'t>, header: &Range<usize>) -> Option<Rule> {
+        let mut fields: HashMap<&str, Entry<'a, 't>> = HashMap::new();
+        for (key, value) in sorted(table) {
+            if RULE_KEYS.contains(&key_name(key)) {
+                fields.insert(key_name(key), (key, value));
+            } else {
+                self.unknown_key(key, RULE_KEYS);
+            }
+        }
+        let value = |key: &str| fields.get(key).map(|(_, value)| *value);
+        let name = value("name").and_then(|value| Some((self.string(value, "name")?, value.span())));
+        if let Some((name, span)) = &name {
+            self.check_name(name, "rule", span);
+        }
+        for key in ["name", "on", "action"] {
+            if !fields.contains_key(key) {
+                let what = name.as_ref().map_or("a rule".to_owned(), |(name, _)| format!("the rule `{name}`"));
+                let place = name.as_ref().map_or(header, |(_, span)| span);
+                self.problems.push(Problem::at(place.clone(), format!("{what} has no `{key}`")));
+            }
+        }
+        let ops = value("on").map(|value| self.ops(value)).unwrap_or_default();
+        let action = value("action")
+            .and_then(|value| self.word(value, "action", &words(Action::ALL, Action::word), Action::from_word));
+        let scope = value("scope")
+            .and_then(|value| self.word(value, "scope", &words(Scope::ALL, Scope::word), Scope::from_word));
+        let network_stdin = value("stdin")
+            .and_then(|value| self.word(value, "stdin", &["network"], |word| (word == "network").then_some(())));
+        let reason = value("reason").and_then(|value| self.string(value, "reason")).map(str::to_owned);
+        let (name, span) = name.map_or((String::new(), header.clone()), |(name, span)| (name.to_owned(), span));
+
+        let on: Vec<Op> = ops.iter().map(|(op, _)| *op).collect();
+        let except_kind = except_kind(&fields, &on);
+        let path = value("path").map(|value| self.conditions(value, "path", glob::parse));
+        let argv = value("argv").map(|value| self.conditions(value, "argv", argv::parse));
+        let to = value("to").map(|value| self.conditions(value, "to", net::parse));
+        let (mut except, mut except_to) = (Vec::new(), Vec::new());
+        if let Some(value) = value("except") {
+            let items = self.items(value, "except");
+            match except_kind {
+                Kind::To => except_to = items.iter().flat_map(|item| self.patterns(item, net::parse)).collect(),
+                Kind::Argv => except = items.iter().flat_map(|item| self.patterns(item, argv::parse)).collect(),
+                Kind::Path => except = items.iter().flat_map(|item| self.patterns(item, glob::parse)).collect(),
+            }
+        }
+        self.check_conditions(&fields, &ops, except_kind);
+        let mut rule = Rule {
+            name,
+            span,
+            ops: on,
+            scope,
+            path,
+            argv,
+            to,
+            network_stdin: network_stdin.is_some(),
+            except_kind,
+            except,
+            except_to,
+            action: action?,
+            reason,
+        };
+        normalize(&mut rule);
+        (!rule.ops.is_empty()).then_some(rule)
+    }
+
+    /// The operations of a rule, with their places.
+    fn ops(&mut self, value: &'a Value<'t>) -> Vec<(Op, Range<usize>)> {
+        let Some(items) = value.get_ref().as_array() else {
+            self.wrong_type(value, "on", "a list of operations");
+            return Vec::new();
+        };
+        if items.is_empty() {
+            self.problems.push(Problem::at(value.span(), "the rule is about no operation"));
+        }
+        let mut ops: Vec<(Op, Range<usize>)> = Vec::new();
+        for item in items.iter() {
+            let Some(word) = self.string(item, "on") else { continue };
+            let Some(op) = self.op(word, &item.span()) else { continue };
+            if ops.iter().all(|(other, _)| *other != op) {
+                ops.push((op, item.span()));
+            }
+        }
+        ops
+    }
+
+    fn op(&mut self, word: &str, span: &Range<usize>) -> Option<Op> {
+        let known = Op::from_word(word).filter(|&op| op != Op::Enrol);
+        match known {
+            Some(op) if OPS.contains(&op) => return Some(op),
+            Some(_) => self.problems.push(Problem::at(
+                span.clone(),
+                format!("`{word}` is not on this kernel yet: guard's signal and cgroup backends cannot decide it"),
+            )),
+            None => {
+                let all = words(&OPS, Op::word);
+                let problem = Problem::at(span.clone(), format!("unknown operation `{word}`"));
+                self.problems.push(suggest(problem.label(format!("expected one of {}", list(&all))), word, &all));
+            }
+        }
+        None
+    }
+
+    /// The patterns of a positive condition, which must have some.
+    fn conditions<T>(&mut self, value: &'a Value<'t>, key: &str, parse: fn(&str) -> Result<Vec<T>, Fault>) -> Vec<T> {
+        let before = self.problems.len();
+        let items = self.items(value, key);
+        if items.is_empty() && self.problems.len() == before {
+            self.problems.push(
+                Problem::at(value.span(), format!("`{key}` has no patterns, so the rule can never decide"))
+                    .help(format!("to match everything leave `{key}` out")),
+            );
+        }
+        items.iter().flat_map(|item| self.patterns(item, parse)).collect()
+    }
+
+    fn patterns<T>(&mut self, item: &Item, parse: fn(&str) -> Result<Vec<T>, Fault>) -> Vec<T> {
+        match parse(&item.text) {
+            Ok(patterns) => patterns,
+            Err(Fault { what, help }) => {
+                let text = item.text.escape_debug();
+                let mut problem = Problem::at(item.span.clone(), format!("bad pattern `{text}`")).label(what);
+                problem.help = help;
+                problem.note = item.list.as_ref().map(|list| format!("in the list `{list}`"));
+                self.problems.push(problem);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The entries of a list of strings, with the lists that it names put in.
+    fn items(&mut self, value: &'a Value<'t>, what: &str) -> Vec<Item> {
+        let mut items = Vec::new();
+        let mut open = Vec::new();
+        self.add_items(value, what, None, &mut open, &mut items);
+        items
+    }
+
+    fn add_items(
+        &mut self,
+        value: &'a Value<'t>,
+        what: &str,
+        list_name: Option<&'a str>,
+        open: &mut Vec<&'a str>,
+        items: &mut Vec<Item>,
+    ) {
+        let Some(array) = value.get_ref().as_array() else {
+            self.wrong_type(value, what, "a list of strings");
+            return;
+        };
+        for value in array.iter() {
+            let Some(text) = self.string(value, what) else { continue };
+            let Some(name) = text.strip_prefix('@') else {
+                items.push(Item { text: text.to_owned(), span: value.span(), list: list_name.map(str::to_owned) });
+                continue;
+            };
+            let Some((&name, (_, list_value))) = self.lists.get_key_value(name) else {
+                let known: Vec<&str> = self.lists.keys().copied().collect();
+                let problem = Problem::at(value.span(), format!("unknown list `{name}`"))
+                    .help(format!("define it: `[list]` with `{name} = [...]`"));
+                self.problems.push(suggest(problem, name, &known));
+                continue;
+            };
+            let list_value = *list_value;
+            self.used.push(name);
+            if open.contains(&name) {
+                let problem = Problem::at(value.span(), format!("the list `{name}` contains itself"));
+                self.problems.push(problem);
+                continue;
+            }
+            // A list that stands in many lists of one rule would be put in again and again.
+            if items.len() > 100_000 {
+                continue;
+            }
+            open.push(name);
+            self.add_items(list_value, &format!("list `{name}`"), Some(name), open, items);
+            open.pop();
+        }
+    }
+
+    /// A condition must mean something to an operation, and where there are any, each operation must have one.
+    fn check_conditions(&mut self, fields: &HashMap<&str, Entry<'a, 't>>, ops: &[(Op, Range<usize>)], except: Kind) {
+        let mut conditions: Vec<(&str, &dyn Fn(Op) -> bool)> = Vec::new();
+        let path = |op| Kind::Path.applies(op);
+        let argv = |op| Kind::Argv.applies(op);
+        let to = |op| Kind::To.applies(op);
+        let excepted = |op| except.applies(op);
+        for (key, applies) in [
+            ("path", &path as &dyn Fn(Op) -> bool),
+            ("argv", &argv),
+            ("stdin", &argv),
+            ("to", &to),
+            ("except", &excepted),
+        ] {
+            if fields.contains_key(key) {
+                conditions.push((key, applies));
+            }
+        }
+        if ops.is_empty() || conditions.is_empty() {
+            return;
+        }
+        let mut met = false;
+        for (key, applies) in &conditions {
+            if ops.iter().any(|(op, _)| applies(*op)) {
+                met = true;
+                continue;
+            }
+            let applying: Vec<&str> = OPS.iter().filter(|op| applies(**op)).map(|op| op.word()).collect();
+            let key_span = fields[key].0.span();
+            self.problems.push(
+                Problem::at(key_span, format!("`{key}` means nothing to the operations of this rule"))
+                    .label(format!("it is a condition of {}", list(&applying))),
+            );
+        }
+        for (op, span) in ops {
+            if met && !conditions.iter().any(|(_, applies)| applies(*op)) {
+                let keys: Vec<&str> = conditions.iter().map(|(key, _)| *key).collect();
+                self.problems.push(
+                    Problem::at(span.clone(), format!("the rule would decide every `{}`", op.word()))
+                        .label(format!("{} means nothing to it", list(&keys)))
+                        .help("give it a rule of its own"),
+                );
+            }
+        }
+        if fields.contains_key("path") && fields.contains_key("to") && fields.contains_key("except") {
+            self.problems.push(
+                Problem::at(fields["except"].0.span(), "`except` could belong to `path` or to `to`")
+                    .help("make two rules of it"),
+            );
+        }
+    }
+
+    fn check_name(&mut self, name: &str, what: &str, span: &Range<usize>) {
+        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if name.is_empty() || !name.bytes().all(fits) {
+            let good: String = name
+                .chars()
+                .map(|c| c.to_ascii_lowercase())
+                .map(|c| if c.is_ascii() && fits(c as u8) { c } else { '-' })
+                .collect();
+            let mut problem = Problem::at(span.clone(), format!("bad {what} name `{}`", name.escape_debug()))
+                .label("only `a` to `z`, digits and `-` can be in it");
+            if !good.is_empty() {
+                problem = problem.help(format!("write `{good}`"));
+            }
+            self.problems.push(problem);
+        }
+    }
+
+    fn table(&mut self, value: &'a Value<'t>, what: &str) -> Option<&'a DeTable<'t>> {
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.wrong_type(value, what, "a table");
+        }
+        table
+    }
+
+    fn string(&mut self, value: &'a Value<'t>, what: &str) -> Option<&'a str> {
+        let string = value.get_ref().as_str();
+        if string.is_none() {
+            self.wrong_type(value, what, "a string");
+        }
+        string
+    }
+
+    fn word<T>(&mut self, value: &'a Value<'t>, what: &str, all: &[&str], from: fn(&str) -> Option<T>) -> Option<T> {
+        let word = self.string(value, what)?;
+        let found = from(word);
+        if found.is_none() {
+            let problem = Problem::at(value.span(), format!("unknown {what} `{}`", word.escape_debug()))
+                .label(format!("expected {}", one_of(all)));
+            self.problems.push(suggest(problem, word, all));
+        }
+        found
+    }
+
+    fn wrong_type(&mut self, value: &Value<'t>, what: &str, expected: &str) {
+        let found = value.get_ref().type_str();
+        let mut problem = Problem::at(value.span(), format!("`{}` has the wrong type", what.replace('`', "'")))
+            .label(format!("expected {expected}, found {}", article(found)));
+        if expected.starts_with("a list") && found == "string" {
+            problem = problem.help("put it into brackets: `[...]`");
+        }
+        self.problems.push(problem);
+    }
+
+    fn unknown_key(&mut self, key: &Spanned<DeString<'t>>, known: &[&str]) {
+        let name = key_name(key);
+        let problem = Problem::at(key.span(), format!("unknown key `{}`", name.escape_debug()));
+        self.problems.push(suggest(problem.label(format!("expected {}", one_of(known))), name, known));
+    }
+}
+
+/// What `except` belongs to.
+fn except_kind(fields: &HashMap<&str, Entry<'_, '_>>, ops: &[Op]) -> Kind {
+    if fields.contains_key("path") {
+        Kind::Path
+    } else if fields.contains_key("to") {
+        Kind::To
+    } else if fields.contains_key("argv") {
+        Kind::Argv
+    } else if !ops.is_empty() && ops.iter().all(|&op| Kind::To.applies(op)) {
+        Kind::To
+    } else {
+        Kind::Path
+    }
+}
+
+/// A condition that everything meets is none, unless something is excepted from it: then it is needed, so
+/// that an object that is not known does not count as one that is not excepted.
+fn normalize(rule: &mut Rule) {
+    let excepts = |kind| rule.has_except() && rule.except_kind == kind;
+    let (path, argv, to) = (excepts(Kind::Path), excepts(Kind::Argv), excepts(Kind::To));
+    for (patterns, excepts) in [(&mut rule.path, path), (&mut rule.argv, argv)] {
+        if patterns.as_ref().is_none_or(|patterns| patterns.iter().any(Pattern::is_everything)) {
+            *patterns = excepts.then(|| vec![Pattern::everything()]);
+        }
+    }
+    if rule.to.as_ref().is_none_or(|targets| targets.contains(&Target::Everything)) {
+        rule.to = to.then(|| vec![Target::Everything]);
+    }
+}
+
+/// The entries of a table in the order of the text.
+fn sorted<'a, 't>(table: &'a DeTable<'t>) -> Vec<Entry<'a, 't>> {
+    let mut entries: Vec<Entry<'a, 't>> = table.iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    entries
+}
+
+fn key_name<'a>(key: &'a Spanned<DeString<'_>>) -> &'a str {
+    key.get_ref()
+}
+
+fn words<T: Copy>(all: &[T], word: fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().map(|&one| word(one)).collect()
+}
+
+/// `a`, `b` and `c`.
+fn list(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+    match &quoted[..] {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [all @ .., last] => format!("{} and {last}", all.join(", ")),
+    }
+}
+
+fn one_of(words: &[&str]) -> String {
+    if words.len() == 1 { list(words) } else { format!("one of {}", list(words)) }
+}
+
+fn article(noun: &str) -> String {
+    format!("{} {noun}", if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" })
+}
+
+/// Adds the nearest of `known` as what may have been meant.
+fn suggest(mut problem: Problem, word: &str, known: &[&str]) -> Problem {
+    let distance = |other: &str| strsim::osa_distance(word, other);
+    let nearest = known.iter().min_by_key(|other| (distance(other), **other));
+    if let Some(nearest) = nearest.filter(|other| distance(other) <= (word.chars().count() / 3).max(1)) {
+        problem.help = Some(format!("did you mean `{nearest}`?"));
+    }
+    problem
+}

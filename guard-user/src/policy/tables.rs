@@ -1,0 +1,179 @@
+//! Deciding in user space, with the tables and the walk that the kernel has.
+
+use std::net::IpAddr;
+
+use guard_common::table::{
+    Automaton, FAMILY_ARGV, FAMILY_NET, FAMILY_PATH, MAX_AUTOMATA, NODE_HOME, NODE_REPO, NODE_ROOT, RULE_WORDS,
+};
+use guard_common::walk::{
+    FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_ARGV, INTO_OBJECT, INTO_TO, MAX_TEXT, NO_RULE, Walk, action, decide,
+    holding, skip_root, walk_text,
+};
+use guard_common::words::{Action, Op, Scope};
+
+use super::compile::Compiled;
+use super::net;
+
+/// What an operation is attempted on.
+#[derive(Clone, Copy, Debug)]
+pub enum Object<'a> {
+    /// A true path.
+    Path(&'a [u8]),
+    /// A unix socket: its path, or its abstract name with `@` in front.
+    Socket(&'a [u8]),
+    /// An address.
+    Address {
+        /// The host's.
+        ip: IpAddr,
+        /// The port.
+        port: u16,
+    },
+    /// A program and its command line.
+    Command {
+        /// The executable's true path.
+        path: &'a [u8],
+        /// The words, each ended by NUL.
+        argv: &'a [u8],
+    },
+    /// It could not be found out.
+    Unknown,
+}
+
+/// Where the places that patterns can be anchored in are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Places<'a> {
+    /// The session's repository, without `/` at its end.
+    pub repo: Option<&'a [u8]>,
+    /// The user's home.
+    pub home: Option<&'a [u8]>,
+}
+
+/// What was decided, and by what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The rule that decided, or none where the default did.
+    pub rule: Option<u16>,
+    /// What is to be done.
+    pub action: Action,
+    /// Every rule that matched, in order: the first is [`Self::rule`].
+    pub matched: Vec<u16>,
+}
+
+/// A compiled policy with the working memory that deciding takes.
+pub struct Tables<'a> {
+    compiled: &'a Compiled,
+    walk: Box<Walk>,
+}
+
+impl Compiled {
+    /// What decides by this policy.
+    #[must_use]
+    pub fn tables(&self) -> Tables<'_> {
+        // SAFETY: a walk is integers, for which zero is a value, and 0 is the number of no walk.
+        let walk = unsafe { Box::<Walk>::new_zeroed().assume_init() };
+        Tables { compiled: self, walk }
+    }
+}
+
+impl Tables<'_> {
+    /// Decides on `op`, attempted in `scope` on `object`. `facts` are the walk's `FACT_*` bits.
+    pub fn decide(&mut self, op: Op, scope: Scope, object: &Object<'_>, places: &Places<'_>, facts: u32) -> Decision {
+        let meta = self.compiled.meta();
+        let facts = facts | self.collect(object, places);
+        let (op, scope) = (op as u32, scope as u32);
+        let rule = decide(meta, &self.walk.matches, op, scope, facts);
+        let number = action(meta, rule, op, scope);
+        let mut matched = Vec::new();
+        for word in 0..(meta.words as usize).min(RULE_WORDS) {
+            let mut holds = holding(meta, &self.walk.matches, op, scope, facts, word);
+            while holds != 0 {
+                matched.push((word * 64) as u16 + holds.trailing_zeros() as u16);
+                holds &= holds - 1;
+            }
+        }
+        Decision {
+            rule: (rule != NO_RULE).then_some(rule as u16),
+            action: Action::from_number(number).unwrap_or(Action::Deny),
+            matched,
+        }
+    }
+
+    /// The agent whose executable `exe` is.
+    pub fn agent_of(&mut self, exe: &[u8], places: &Places<'_>) -> Option<u8> {
+        let meta = self.compiled.meta();
+        if self.collect(&Object::Path(exe), places) != 0 {
+            return None;
+        }
+        let (op, scope) = (Op::Enrol as u32, Scope::Harness as u32);
+        let rule = decide(meta, &self.walk.matches, op, scope, 0);
+        (rule != NO_RULE).then(|| action(meta, rule, op, scope))
+    }
+
+    /// Collects the rules whose patterns match `object`; the facts that come to light.
+    fn collect(&mut self, object: &Object<'_>, places: &Places<'_>) -> u32 {
+        self.walk.matches.clear(self.compiled.meta());
+        match *object {
+            Object::Path(path) => self.path(path, INTO_OBJECT, places),
+            Object::Socket(path) => self.path(path, INTO_TO, places),
+            Object::Address { ip, port } => {
+                self.text(FAMILY_NET, NODE_ROOT, INTO_OBJECT, &net::text(ip, port), 0);
+                0
+            }
+            Object::Command { path, argv } => self.path(path, INTO_OBJECT, places) | self.command(path, argv),
+            Object::Unknown => FACT_OBJECT_UNKNOWN | FACT_ARGV_UNKNOWN,
+        }
+    }
+
+    fn path(&mut self, path: &[u8], into: u32, places: &Places<'_>) -> u32 {
+        let Some(&first) = path.first() else { return FACT_OBJECT_UNKNOWN };
+        if path.len() > MAX_TEXT {
+            return FACT_OBJECT_UNKNOWN;
+        }
+        self.text(FAMILY_PATH, NODE_ROOT, into, path, skip_root(FAMILY_PATH as u32, first));
+        let anchors = self.compiled.meta().family[FAMILY_PATH].anchors;
+        for (node, place) in [(NODE_REPO, places.repo), (NODE_HOME, places.home)] {
+            let Some(place) = place.filter(|place| !place.is_empty()) else { continue };
+            if anchors & (1 << node) != 0 && path.strip_prefix(place).is_some_and(|rest| rest.first() == Some(&b'/'))
+            {
+                self.text(FAMILY_PATH, node, into, path, place.len() as u32 + 1);
+            }
+        }
+        0
+    }
+
+    /// Walks a command line under the executable's true name, and under the name it was called by.
+    fn command(&mut self, path: &[u8], argv: &[u8]) -> u32 {
+        let argv = argv.strip_suffix(b"\0").unwrap_or(argv);
+        let first_end = argv.iter().position(|&byte| byte == 0).unwrap_or(argv.len());
+        let (called, rest) = argv.split_at(first_end);
+        let (true_name, called) = (base_name(path), base_name(called));
+        let mut facts = if argv.len() > MAX_TEXT { FACT_ARGV_UNKNOWN } else { 0 };
+        for (number, name) in [true_name, called].into_iter().enumerate() {
+            if number > 0 && (name == true_name || argv.is_empty()) {
+                continue;
+            }
+            let mut text = [name, rest].concat();
+            if text.len() > MAX_TEXT {
+                facts |= FACT_ARGV_UNKNOWN;
+                text.truncate(MAX_TEXT);
+            }
+            self.text(FAMILY_ARGV, NODE_ROOT, INTO_ARGV, &text, 0);
+        }
+        facts
+    }
+
+    fn text(&mut self, family: usize, anchor: u16, into: u32, text: &[u8], from: u32) {
+        let compiled = self.compiled;
+        let meta = compiled.meta();
+        let entry = &meta.family[family];
+        let automata: [&Automaton; MAX_AUTOMATA] =
+            std::array::from_fn(|index| Automaton::of(&compiled.blocks[entry.block[index] as usize]));
+        self.walk.text[..text.len()].copy_from_slice(text);
+        walk_text(meta, automata, &mut self.walk, family as u32, u32::from(anchor), into, from..text.len() as u32);
+    }
+}
+
+/// What follows the last `/`.
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|&byte| byte == b'/').next().unwrap_or_default()
+}
