@@ -9,6 +9,9 @@ use crate::{build, codex, host, workspace};
 
 #[derive(Args)]
 pub struct Options {
+    /// Leave guard out, to see what it is there for.
+    #[arg(long)]
+    unguarded: bool,
     /// Keep the folder that the demo works in.
     #[arg(long)]
     keep: bool,
@@ -22,10 +25,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     build::build()?;
     let codex = codex::install()?;
     let mut demo = Command::new(workspace::target()?.join("release/guard-demo"));
-    demo.arg("--guard").arg(workspace::guard()?).arg("--policy").arg(workspace::root().join("policies/default.toml"));
-    if options.keep {
-        demo.arg("--keep");
-    }
-    demo.env("GUARD_CODEX_DIR", codex).current_dir(workspace::root());
+    demo.arg("--policy").arg(workspace::root().join("policies/default.toml"));
+    demo.args(options.keep.then_some("--keep")).args(options.unguarded.then_some("--unguarded"));
+    demo.env("GUARD_BIN", workspace::guard()?).env("GUARD_CODEX_DIR", codex).current_dir(workspace::root());
     workspace::status(&mut demo).map(workspace::code)
 }
