@@ -4,6 +4,7 @@ mod build;
 mod codex;
 mod demo;
 mod host;
+mod lint;
 mod say;
 mod setup;
 mod test;
@@ -23,6 +24,8 @@ enum Task {
     Build(build::Options),
     /// Let the real Codex, guarded, do five things you would fear and three that are fine.
     Demo(demo::Options),
+    /// Check formatting, lints, licences, sources and advisories.
+    Lint,
     /// Run all tests against this machine's kernel.
     Test(test::Options),
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(true),
         Task::Build(options) => build::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Lint => lint::run(),
         Task::Test(options) => test::run(&options),
     };
     match done {
