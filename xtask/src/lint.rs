@@ -98,7 +98,7 @@ fn advisories() -> Result<PathBuf> {
     if !copy.join(".git").is_dir() {
         let about_nothing = copy.join("crates/guard-stand-in");
         fs::create_dir_all(&about_nothing).with_context(|| about_nothing.display().to_string())?;
-        fs::write(about_nothing.join("RUSTSEC-0000-0000.md"), STAND_IN)?;
+        fs::write(about_nothing.join("RUSTSEC-2000-0000.md"), STAND_IN)?;
         let git = |args: &[&str]| {
             let mut git = Command::new("git");
             git.args(["-c", "user.name=xtask", "-c", "user.email=xtask@localhost"]).args(args).current_dir(&copy);
@@ -114,7 +114,7 @@ fn advisories() -> Result<PathBuf> {
 /// cargo-deny refuses a database without an advisory.
 const STAND_IN: &str = r#"```toml
 [advisory]
-id = "RUSTSEC-0000-0000"
+id = "RUSTSEC-2000-0000"
 package = "guard-stand-in"
 date = "2000-01-01"
 
