@@ -255,10 +255,10 @@ impl Writer {
         let first = usize::from(family.classes.count < 256);
         let stride = family.classes.count + first;
         let mut block = [0; MAX_AUTOMATA];
-        let mut start = [[0; MAX_AUTOMATA]; ANCHORS];
+        let mut begin = [[0; MAX_AUTOMATA]; ANCHORS];
         for (index, built) in family.automata.iter().enumerate() {
             block[index] = self.automaton(built, family.classes.count, first)?;
-            for (anchor, row) in start.iter_mut().enumerate() {
+            for (anchor, row) in begin.iter_mut().enumerate() {
                 let starts = &built.dfa.starts;
                 row[index] = if starts.len() == 1 { starts[0] } else { starts[anchor] };
             }
@@ -273,7 +273,7 @@ impl Writer {
         entry.stride = stride as u32;
         entry.anchors = family.anchors;
         entry.block = block;
-        entry.start = start;
+        entry.start = begin;
         for (class, &zero_based) in entry.class.iter_mut().zip(&family.classes.of) {
             *class = zero_based + first as u8;
         }

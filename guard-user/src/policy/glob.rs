@@ -41,6 +41,9 @@ fn anchor(text: &str) -> Result<(u16, &str), Fault> {
     if let Some(rest) = text.strip_prefix("~/") {
         return Err(fault.help(format!("for the user's home write `{{home}}/{rest}`")));
     }
+    if text.starts_with("{/") {
+        return Err(fault.help("write the first `/` before the braces"));
+    }
     let rest = text.trim_start_matches("./");
     Err(fault.help(format!("to match it in every folder write `**/{rest}`, in the repository `{{repo}}/{rest}`")))
 }

@@ -174,7 +174,7 @@ impl<'a, 't> Reader<'a, 't> {
             return;
         };
         let mut names: HashMap<String, Range<usize>> = HashMap::new();
-        for value in rules.iter() {
+        for value in rules {
             let Some(table) = self.table(value, "rule") else { continue };
             let Some(rule) = self.rule(table, &value.span()) else { continue };
             if let Some(first) = names.get(&rule.name) {
@@ -265,7 +265,7 @@ impl<'a, 't> Reader<'a, 't> {
             self.problems.push(Problem::at(value.span(), "the rule is about no operation"));
         }
         let mut ops: Vec<(Op, Range<usize>)> = Vec::new();
-        for item in items.iter() {
+        for item in items {
             let Some(word) = self.string(item, "on") else { continue };
             let Some(op) = self.op(word, &item.span()) else { continue };
             if ops.iter().all(|(other, _)| *other != op) {
@@ -339,7 +339,7 @@ impl<'a, 't> Reader<'a, 't> {
             self.wrong_type(value, what, "a list of strings");
             return;
         };
-        for value in array.iter() {
+        for value in array {
             let Some(text) = self.string(value, what) else { continue };
             let Some(name) = text.strip_prefix('@') else {
                 items.push(Item { text: text.to_owned(), span: value.span(), list: list_name.map(str::to_owned) });
