@@ -28,8 +28,8 @@ type Plan = Result<Vec<Step>, Vec<String>>;
 
 /// Does whatever is missing. `aloud` also says so when that is nothing.
 pub fn run(aloud: bool) -> Result<ExitCode> {
-    // Each step changes what the next is decided by, and a step that changed nothing would come round again.
-    for _ in 0..4 {
+    // Each step changes what the next is decided by. One that changed nothing would come round for ever.
+    for _ in 0..8 {
         let host = Host::look();
         match plan(&host) {
             Ok(steps) if steps.is_empty() => {
