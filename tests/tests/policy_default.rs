@@ -244,3 +244,17 @@ fn what_is_left_behind_is_ended() {
     assert_eq!(decide(&policy, Op::Outlive, Scope::Tool, &Object::Unknown, 0).0, "left-behind");
     assert_eq!(decide(&policy, Op::Outlive, Scope::Harness, &Object::Unknown, 0).0, "-");
 }
+
+#[test]
+fn the_examples_of_the_reference_are_accepted() {
+    let text = include_str!("../../docs/policy.md");
+    let examples: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(examples.len() >= 2);
+    for example in examples {
+        let policy = compile("docs/policy.md", example).unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(policy.warnings.is_empty());
+    }
+    for op in guard::policy::OPS {
+        assert!(text.contains(&format!("| `{}` |", op.word())), "{} is not in the reference", op.word());
+    }
+}

@@ -258,6 +258,36 @@ fn control_characters_are_not_passed_on() {
     assert!(!messages("\"\\u001b[1m\" = 1")[0].contains('\u{1b}'));
 }
 
+/// Texts made to cost much more than they are long.
+#[test]
+fn no_text_takes_long() {
+    let rule = |path: &str| {
+        format!("version = 1\n[[rule]]\nname = \"r\"\non = [\"read\"]\npath = [{path}]\naction = \"log\"\n")
+    };
+    let stars = "*a".repeat(1000);
+    let two = format!(
+        "{}{}",
+        rule(&format!("'/{stars}'")),
+        rule(&format!("'/{stars}b'")).replace("version = 1", "").replace("\"r\"", "\"s\"")
+    );
+    let doubling = (0..60).fold(String::new(), |all, n| all + &format!("l{n} = [\"@l{0}\", \"@l{0}\"]\n", n + 1));
+    for text in [
+        "x = ".to_owned() + &"[".repeat(100_000),
+        "x".to_owned() + &".x".repeat(100_000) + " = 1",
+        "[x".to_owned() + &".x".repeat(100_000) + "]",
+        two,
+        rule("\"@l0\"") + "[list]\n" + &doubling + "l60 = []",
+        rule(&format!("'/{}'", "{".repeat(4000))),
+        rule(&format!("'/{}'", "{a,b}".repeat(800))),
+        rule(&format!("'/{}'", "[!a]*".repeat(800))),
+        rule(&format!("'/{}'", "**/a/".repeat(100))),
+    ] {
+        let started = std::time::Instant::now();
+        drop(compile("long", &text).map_err(|failure| failure.to_string()));
+        assert!(started.elapsed().as_secs() < 10, "{}", &text[..60]);
+    }
+}
+
 #[test]
 fn a_list_that_nobody_uses_is_remarked_upon() {
     let policy = compile("policy.toml", "version = 1\n[list]\nspare = [\"/a\"]\n").expect("accepted");

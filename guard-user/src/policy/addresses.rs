@@ -56,12 +56,14 @@ impl Builder {
         starts.dedup();
         let dfa = program.determinize(&Start::Anchored(vec![starts]), limit).map_err(|too_large| {
             let rules = too_large.weights.iter().map(|&(segment, _)| segments[segment as usize].0).collect();
-            Excess { what: format!("the addresses need more than {limit} states"), rules }
+            let what = format!("the addresses need more than {limit} states");
+            Excess { what, help: "name larger networks, or put what has one action into one rule", rules }
         })?;
         let lists: Vec<Vec<Firing>> = dfa.ends.iter().map(|ends| list(ends, &segments)).collect();
         if let Some(list) = lists.iter().find(|list| list.len() > MAX_LIST_LEN) {
             let rules = list.iter().map(|firing| firing.rule).collect();
-            return Err(Excess { what: format!("more than {MAX_LIST_LEN} rules name one address"), rules });
+            let what = format!("more than {MAX_LIST_LEN} rules name one address");
+            return Err(Excess { what, help: "put what has one action into one rule", rules });
         }
         Ok(Family { classes, automata: vec![Built { looks: "addresses", dfa, lists }], anchors: 1 << NODE_ROOT })
     }

@@ -138,9 +138,7 @@ pub fn compile(
     let mode = policy.mode.unwrap_or(Mode::Enforce);
     let mut writer = Writer { blocks: vec![zeroed()], lists: HashMap::new(), firings: 0, sizes: Vec::new() };
     for (number, family) in families.iter().enumerate() {
-        if let Err(what) = writer.family(number, family) {
-            return Err(vec![too_large(policy, &Excess { what, rules: Vec::new() })]);
-        }
+        writer.family(number, family).map_err(|what| vec![Problem::whole(format!("{TOO_LARGE}: {what}"))])?;
     }
     writer.share_empty(&families);
     let mut blocks = writer.blocks;
@@ -224,15 +222,22 @@ impl Target {
     }
 }
 
+const TOO_LARGE: &str = "the policy is too large";
+/// Rules that are named where a policy is too large.
+const NAMED: usize = 5;
+
 fn too_large(policy: &Policy, excess: &Excess) -> Problem {
-    let named: Vec<&Rule> = excess.rules.iter().filter_map(|&rule| policy.rules.get(usize::from(rule))).collect();
-    let message = format!("the policy is too large: {}", excess.what);
-    let Some(worst) = named.first() else { return Problem::whole(message) };
-    let names: Vec<String> = named.iter().take(5).map(|rule| format!("`{}`", rule.name)).collect();
+    let rules: Vec<&Rule> = excess.rules.iter().filter_map(|&rule| policy.rules.get(usize::from(rule))).collect();
+    let message = format!("{TOO_LARGE}: {}", excess.what);
+    let Some(worst) = rules.first() else { return Problem::whole(message).help(excess.help) };
+    let mut names: Vec<String> = rules.iter().take(NAMED).map(|rule| format!("`{}`", rule.name)).collect();
+    if rules.len() > NAMED {
+        names.push(format!("and {} more", rules.len() - NAMED));
+    }
     Problem::at(worst.span.clone(), message)
-        .label("this rule among others")
-        .note(format!("the rules that bring it about: {}", names.join(", ")))
-        .help("use fewer patterns with several `*`, or more specific beginnings, in these rules")
+        .label("by this rule among others")
+        .note(format!("the rules that bring it about, the heaviest first: {}", names.join(", ")))
+        .help(excess.help)
 }
 
 /// Fills blocks.

@@ -56,6 +56,7 @@ pub struct Family {
 /// A family that does not fit, with rules that bring it about, worst first.
 pub struct Excess {
     pub what: String,
+    pub help: &'static str,
     pub rules: Vec<u16>,
 }
 
@@ -151,7 +152,8 @@ impl Builder {
             rules.sort_unstable();
             rules.dedup();
             let free = MAX_NODES - usize::from(NODE_FIRST_FREE);
-            return Err(Excess { what: format!("more than {free} different beginnings before a `**`"), rules });
+            let what = format!("more than {free} different beginnings before a `**`");
+            return Err(Excess { what, help: "begin patterns alike, as with `/srv/*/**/x`", rules });
         }
         for segment in &mut self.segments {
             merge_nodes(&mut segment.firings);
@@ -239,7 +241,8 @@ impl Builder {
             rules.sort_unstable();
             rules.dedup();
             let what = format!("more than {MAX_LIST_LEN} patterns end with a component that one name can match");
-            return Err(Excess { what, rules });
+            let help = "let one pattern stand for many, as `/srv/*/**/*.key` does for one for each folder";
+            return Err(Excess { what, help, rules });
         }
         Ok(Built { looks, dfa, lists })
     }
@@ -253,7 +256,8 @@ impl Builder {
                 }
             }
         }
-        Excess { what: format!("the patterns that are {looks} need more than {limit} states"), rules }
+        let what = format!("the patterns that are {looks} need more than {limit} states");
+        Excess { what, help: "use fewer `*` in the middle of names in these rules", rules }
     }
 }
 

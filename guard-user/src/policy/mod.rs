@@ -25,6 +25,7 @@ mod tables;
 
 pub use compile::{AgentInfo, Compiled, RuleInfo, Size};
 pub use failure::{Failure, Problem, Warning};
+pub use rule::OPS;
 pub use tables::{Decision, Object, Places, Tables};
 
 /// The policy that is used where none is given.

@@ -3,6 +3,8 @@
 //! A pattern's text is first cut into [`Atom`]s, which settles escapes, quotes and classes once; then its
 //! `{a,b}` are multiplied out; and each result becomes one [`Pattern`].
 
+use guard_common::walk::MAX_TEXT;
+
 use super::bytes::ByteSet;
 
 /// Patterns that one text may stand for after its alternatives are multiplied out.
@@ -108,6 +110,9 @@ impl Lexer {
     /// The atoms of `text`.
     pub fn atoms(&self, text: &str) -> Result<Vec<Atom>, Fault> {
         let bytes = text.as_bytes();
+        if bytes.len() > MAX_TEXT {
+            return Err(Fault::new(format!("it is longer than {MAX_TEXT} bytes, the longest that is looked at")));
+        }
         let mut atoms = Vec::with_capacity(bytes.len());
         let mut depth = 0usize;
         let mut quoted = false;

@@ -10,9 +10,17 @@ use super::net::Target;
 use super::pattern::{Part, Pattern, Tail, Token};
 use super::rule::{Kind, Policy, Rule};
 
+/// Comparisons of patterns beyond which a policy is not checked: a second or so.
+const MAX_COMPARISONS: usize = 20_000_000;
+
 /// Pairs of a rule that can never decide and the earlier one that takes its place.
 pub fn unreachable(policy: &Policy) -> Vec<(&Rule, &Rule)> {
     let rules = &policy.rules;
+    let patterns = |rule: &Rule| [&rule.path, &rule.argv].into_iter().flatten().map(Vec::len).sum::<usize>() + 1;
+    let comparisons = rules.iter().map(patterns).sum::<usize>().saturating_mul(rules.len());
+    if comparisons > MAX_COMPARISONS {
+        return Vec::new();
+    }
     let taken = |(index, later): (usize, &Rule)| rules[..index].iter().position(|earlier| takes_all(earlier, later));
     rules.iter().enumerate().filter_map(|(index, rule)| Some((rule, &rules[taken((index, rule))?]))).collect()
 }
@@ -58,51 +66,55 @@ pub fn covers(general: &Pattern, special: &Pattern) -> bool {
     if general == special || general.is_everything() {
         return true;
     }
-    if general.anchor == special.anchor {
-        return covers_parts(&general.parts, general.tail, &special.parts, special.tail);
-    }
-    if general.anchor != NODE_ROOT {
+    let special_parts = if general.anchor == special.anchor {
+        spelled_out(&special.parts, special.tail)
+    } else if general.anchor == NODE_ROOT {
+        // Seen from the root, what is anchored in a place lies under components that nobody knows yet.
+        spelled_out(&[&[Part::Deep], &special.parts[..]].concat(), special.tail)
+    } else {
         return false;
-    }
-    // Seen from the root, what is anchored in a place lies under components that nobody knows yet.
-    let special_parts = [&[Part::Deep], &special.parts[..]].concat();
-    covers_parts(&general.parts, general.tail, &special_parts, special.tail)
-}
-
-fn covers_parts(general: &[Part], tail: Tail, special: &[Part], special_tail: Tail) -> bool {
-    let Some((first, rest)) = general.split_first() else {
-        return match tail {
-            Tail::Any => true,
-            // What is left must be one component at least.
-            Tail::Below => {
-                special_tail == Tail::Below || special.iter().any(|part| matches!(part, Part::Component(_)))
-            }
-            Tail::End => special.is_empty() && special_tail == Tail::End,
-        };
     };
-    match (first, special.split_first()) {
-        (Part::Deep, split) => {
-            covers_parts(rest, tail, special, special_tail)
-                || split.is_some_and(|(_, special)| covers_parts(general, tail, special, special_tail))
-        }
-        (Part::Component(tokens), Some((Part::Component(other), special))) => {
-            covers_tokens(tokens, other) && covers_parts(rest, tail, special, special_tail)
-        }
-        (Part::Component(_), _) => false,
-    }
+    wild(&spelled_out(&general.parts, general.tail), &special_parts, &Part::Deep, |general, special| {
+        matches!((general, special), (Part::Component(general), Part::Component(special))
+            if wild(general, special, &Token::Star, covers_byte))
+    })
 }
 
-fn covers_tokens(general: &[Token], special: &[Token]) -> bool {
-    match (general.split_first(), special.split_first()) {
-        (None, None) => true,
-        (Some((Token::Star, rest)), split) => {
-            covers_tokens(rest, special) || split.is_some_and(|(_, special)| covers_tokens(general, special))
+/// The parts with their tail as parts too. In this order a `**` of the general pattern can take in those of
+/// the special one.
+fn spelled_out(parts: &[Part], tail: Tail) -> Vec<Part> {
+    let tail: &[Part] = match tail {
+        Tail::End => &[],
+        Tail::Below => &[Part::Deep, Part::Component(vec![Token::Star])],
+        Tail::Any => &[Part::Deep],
+    };
+    [parts, tail].concat()
+}
+
+fn covers_byte(general: &Token, special: &Token) -> bool {
+    matches!((general, special), (Token::Set(general), Token::Set(special)) if general.covers(special))
+}
+
+/// Whether `general` covers `special`, element by element, where `star` in `general` covers any number of
+/// elements, stars included. As with file names, it is enough to come back to the last star.
+fn wild<T: PartialEq>(general: &[T], special: &[T], star: &T, covers: impl Fn(&T, &T) -> bool) -> bool {
+    let (mut g, mut s) = (0, 0);
+    let mut last_star = None;
+    while s < special.len() {
+        if general.get(g) == Some(star) {
+            g += 1;
+            last_star = Some((g, s));
+        } else if general.get(g).is_some_and(|general| covers(general, &special[s])) {
+            g += 1;
+            s += 1;
+        } else if let Some((after, from)) = &mut last_star {
+            *from += 1;
+            (g, s) = (*after, *from);
+        } else {
+            return false;
         }
-        (Some((Token::Set(set), rest)), Some((Token::Set(other), special))) => {
-            set.covers(other) && covers_tokens(rest, special)
-        }
-        _ => false,
     }
+    general[g..].iter().all(|element| element == star)
 }
 
 #[cfg(test)]

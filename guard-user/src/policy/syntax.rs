@@ -23,13 +23,18 @@ pub struct Read {
 const TOP_KEYS: &[&str] = &["version", "mode", "agent", "list", "default", "rule"];
 const RULE_KEYS: &[&str] = &["name", "on", "path", "argv", "to", "except", "scope", "stdin", "action", "reason"];
 
+/// How deep lists may name lists.
+const MAX_NESTING: usize = 16;
+/// How often rules and lists may name a list.
+const MAX_VISITS: usize = 10_000;
+
 type Value<'t> = Spanned<DeValue<'t>>;
 type Entry<'a, 't> = (&'a Spanned<DeString<'t>>, &'a Value<'t>);
 
 /// Reads `text`.
 pub fn read(text: &str) -> Read {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { lists: HashMap::new(), used: Vec::new(), problems: Vec::new() };
+    let mut reader = Reader { lists: HashMap::new(), used: Vec::new(), visits: 0, problems: Vec::new() };
     if !errors.is_empty() {
         // What the parser makes of the rest is a guess, and would be told as errors that are none.
         let problems = errors.into_iter().map(|error| syntax_error(text, &error)).collect();
@@ -58,6 +63,8 @@ struct Item {
 struct Reader<'a, 't> {
     lists: HashMap<&'a str, (Range<usize>, &'a Value<'t>)>,
     used: Vec<&'a str>,
+    /// Lists put in so far.
+    visits: usize,
     problems: Vec<Problem>,
 }
 
@@ -353,15 +360,22 @@ impl<'a, 't> Reader<'a, 't> {
                 continue;
             };
             let list_value = *list_value;
-            self.used.push(name);
+            if !self.used.contains(&name) {
+                self.used.push(name);
+            }
             if open.contains(&name) {
                 let problem = Problem::at(value.span(), format!("the list `{name}` contains itself"));
                 self.problems.push(problem);
                 continue;
             }
-            // A list that stands in many lists of one rule would be put in again and again.
-            if items.len() > 100_000 {
-                continue;
+            // Lists that name lists twice each would double at every step.
+            self.visits += 1;
+            if open.len() >= MAX_NESTING || self.visits > MAX_VISITS {
+                self.problems.push(
+                    Problem::at(value.span(), "lists name lists too often")
+                        .label(format!("at most {MAX_NESTING} deep, {MAX_VISITS} times in a policy")),
+                );
+                return;
             }
             open.push(name);
             self.add_items(list_value, &format!("list `{name}`"), Some(name), open, items);
