@@ -7,6 +7,7 @@ use std::{env, fs, thread};
 
 use crate::model::Model;
 use crate::place::{Scratch, link_tree, target};
+use crate::pty::Terminal;
 use crate::run::Job;
 
 /// The version that codex.md's facts were seen with. A newer one that behaves otherwise should fail loudly.
@@ -55,7 +56,7 @@ impl Desk {
         let desk = Self { scratch: Scratch::new(name) };
         let codex = desk.scratch.join("codex");
         link_tree(&installed(), &codex).unwrap_or_else(|error| panic!("{}: {error}", codex.display()));
-        desk.scratch.write("home/.codex/config.toml", config(model));
+        desk.scratch.write("home/.codex/config.toml", config(model, &desk.repo()));
         desk.fill_repo();
         desk
     }
@@ -122,6 +123,12 @@ impl Desk {
         self.job(program).arg("exec").args(mode).args(["--skip-git-repo-check", prompt])
     }
 
+    /// Interactive `codex`, to be started in a terminal, with a first prompt.
+    #[must_use]
+    pub fn interactive(&self, prompt: &str) -> Job {
+        self.job(self.native()).args(["--dangerously-bypass-approvals-and-sandbox", prompt])
+    }
+
     /// Processes that live on with a program or a working folder of this desk: nobody else's are there.
     #[must_use]
     pub fn left(&self) -> Vec<i32> {
@@ -181,11 +188,26 @@ impl Drop for Desk {
     }
 }
 
+/// Ends an interactive Codex as its user would: by interrupts, until it goes.
+///
+/// # Panics
+/// When it doesn't.
+pub fn quit(terminal: &mut Terminal) {
+    for _ in 0..20 {
+        terminal.type_in("\x03");
+        thread::sleep(Duration::from_millis(300));
+        if terminal.ended() {
+            return;
+        }
+    }
+    panic!("Codex does not end: {}", terminal.screen());
+}
+
 /// The patch, in Codex's format, that mends the desk's project.
 pub const PATCH: &str = "*** Begin Patch\n*** Update File: price.py\n@@\n def with_tax(price):\n-    return price * \
                          1.1\n+    return price * 1.2\n*** End Patch\n";
 
-fn config(model: &Model) -> String {
+fn config(model: &Model, repo: &Path) -> String {
     format!(
         r#"model = "gpt-5.5"
 model_provider = "local"
@@ -201,7 +223,16 @@ stream_max_retries = 0
 
 [analytics]
 enabled = false
+
+# Else the interactive Codex first asks whether it may work here.
+[projects."{}"]
+trust_level = "trusted"
+
+# Else it first recommends another model.
+[notice.model_migrations]
+"gpt-5.5" = "gpt-6-sol"
 "#,
-        model.addr()
+        model.addr(),
+        repo.display()
     )
 }

@@ -11,6 +11,7 @@ pub mod kernel;
 pub mod model;
 pub mod net;
 pub mod place;
+pub mod pty;
 pub mod run;
 
 pub use kernel::require_kernel;
