@@ -77,9 +77,14 @@ impl Guard {
     #[must_use]
     pub fn run(&self, job: &Job) -> Guarded {
         let done = self.job(job).run();
+        Guarded { done, events: self.events() }
+    }
+
+    /// The events that were recorded, once it has run.
+    #[must_use]
+    pub fn events(&self) -> Events {
         // Without a single event there may be no file; that guard started at all is for the caller to see.
-        let text = fs::read_to_string(&self.events).unwrap_or_default();
-        Guarded { done, events: Events::parse(&text) }
+        Events::parse(&fs::read_to_string(&self.events).unwrap_or_default())
     }
 
     /// Starts the daemon, which watches the whole machine for this policy's agents, and waits until it does.

@@ -13,5 +13,6 @@ pub mod net;
 pub mod place;
 pub mod pty;
 pub mod run;
+pub mod session;
 
 pub use kernel::require_kernel;
