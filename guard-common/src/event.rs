@@ -167,6 +167,12 @@ pub struct Connect {
     pub path_len: u32,
 }
 
+impl Connect {
+    /// Nothing known.
+    pub const NOTHING: Self =
+        Self { address: [0; 16], port: 0, family: 0, socket_type: 0, protocol: 0, result: 0, path_len: 0 };
+}
+
 /// Body of [`Kind::Exit`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,10 +8,12 @@
 //!   programs run it in the kernel; `guard policy explain`, the tests and the fuzzer run the very same
 //!   code over the very same tables in user space.
 //!
+//! [`offsets`] says where the running kernel keeps what they read.
 //! [`words`] holds the words all of them use: operations, actions, scopes, backends.
 #![no_std]
 
 pub mod event;
+pub mod offsets;
 pub mod table;
 pub mod tree;
 pub mod walk;

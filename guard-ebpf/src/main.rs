@@ -1,4 +1,78 @@
+//! guard's kernel programs: the entry points. What they do is in the rooms.
+//!
+//! A record's way: hook -> who ([`tree`]) -> what ([`exec`], [`file`], [`net`], by [`path`]) -> [`verdict`]
+//! -> [`act`] -> [`emit`]. The verdict is decided and carried out before anything is told, so a full ring buffer
+//! never changes one.
 #![no_std]
 #![no_main]
+
+mod act;
+mod emit;
+mod exec;
+mod file;
+mod kernel;
+mod maps;
+mod net;
+mod path;
+mod syscall;
+mod tree;
+mod uring;
+mod verdict;
+
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr};
+use aya_ebpf::programs::{BtfTracePointContext, SockAddrContext};
+
+#[btf_tracepoint(function = "sched_process_fork")]
+fn on_fork(ctx: BtfTracePointContext) -> i32 {
+    tree::forked(&ctx)
+}
+
+#[btf_tracepoint(function = "sched_process_exec")]
+fn on_exec(ctx: BtfTracePointContext) -> i32 {
+    exec::executed(&ctx)
+}
+
+#[btf_tracepoint(function = "sched_process_exit")]
+fn on_exit(ctx: BtfTracePointContext) -> i32 {
+    tree::exited(&ctx)
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
+    syscall::returned(&ctx)
+}
+
+#[btf_tracepoint(function = "io_uring_complete")]
+fn on_uring_complete(ctx: BtfTracePointContext) -> i32 {
+    uring::completed(&ctx)
+}
+
+#[cgroup_sock_addr(connect4)]
+fn on_connect4(ctx: SockAddrContext) -> i32 {
+    net::addressed(&ctx, net::CONNECT4)
+}
+
+#[cgroup_sock_addr(connect6)]
+fn on_connect6(ctx: SockAddrContext) -> i32 {
+    net::addressed(&ctx, net::CONNECT6)
+}
+
+#[cgroup_sock_addr(sendmsg4)]
+fn on_sendmsg4(ctx: SockAddrContext) -> i32 {
+    net::addressed(&ctx, net::SEND4)
+}
+
+#[cgroup_sock_addr(sendmsg6)]
+fn on_sendmsg6(ctx: SockAddrContext) -> i32 {
+    net::addressed(&ctx, net::SEND6)
+}
+
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! { loop {} }
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses a program from which this can be reached.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,3 +1,8 @@
 //! guard's user space: loads the kernel programs, compiles policies, follows sessions, writes records.
+//!
+//! Arrows point one way: `cli` -> `watch` -> `session`, `record`, `policy` -> `kernel` -> `guard_common`.
+//! Nothing below `cli` knows a screen.
 
+pub mod kernel;
 pub mod policy;
+pub mod session;

@@ -1,0 +1,140 @@
+//! Where the running kernel keeps what the programs read.
+//!
+//! rustc emits no CO-RE relocations, so user space looks each of these up in `/sys/kernel/btf/vmlinux` and
+//! hands the programs one read-only [`Offsets`]; the verifier sees constants.
+
+/// [`Offsets`] value of a member that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $field:ident = $path:literal $need:ident,)*) => {
+        /// Byte offsets of members of kernel structures.
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct Offsets { $($(#[$doc])* pub $field: u32,)* }
+
+        impl Offsets {
+            /// Nothing known.
+            pub const NONE: Self = Self { $($field: ABSENT,)* };
+
+            /// For each member: its name as `struct.member.member`, whether guard can run without it, and
+            /// where to put it.
+            pub fn members(&mut self) -> impl Iterator<Item = (&'static str, bool, &mut u32)> {
+                [$(($path, offsets!(@$need), &mut self.$field),)*].into_iter()
+            }
+        }
+    };
+    (@required) => { true };
+    (@optional) => { false };
+}
+
+offsets! {
+    /// Thread flags that include `TS_COMPAT` (x86).
+    task_status = "task_struct.thread_info.status" required,
+    /// First thread of the group.
+    task_group_leader = "task_struct.group_leader" required,
+    /// The parent, whoever traces.
+    task_real_parent = "task_struct.real_parent" required,
+    /// Thread id.
+    task_pid = "task_struct.pid" required,
+    /// Process id.
+    task_tgid = "task_struct.tgid" required,
+    /// Start in nanoseconds since boot.
+    task_start = "task_struct.start_boottime" required,
+    /// Address space.
+    task_mm = "task_struct.mm" required,
+    /// Open files.
+    task_files = "task_struct.files" required,
+    /// Root and working folder.
+    task_fs = "task_struct.fs" required,
+    /// What the thread group shares.
+    task_signal = "task_struct.signal" required,
+    /// Wait status of the thread.
+    task_exit_code = "task_struct.exit_code" required,
+    /// Threads that have not begun to exit.
+    signal_live = "signal_struct.live" required,
+    /// Wait status of the group, once it is set.
+    signal_group_exit_code = "signal_struct.group_exit_code" required,
+    /// First byte of the arguments.
+    mm_arg_start = "mm_struct.arg_start" required,
+    /// End of the arguments.
+    mm_arg_end = "mm_struct.arg_end" required,
+    /// First byte of the environment.
+    mm_env_start = "mm_struct.env_start" required,
+    /// End of the environment.
+    mm_env_end = "mm_struct.env_end" required,
+    /// The file that was made the process's image.
+    binprm_file = "linux_binprm.file" required,
+    /// Mount of an open file.
+    file_mnt = "file.f_path.mnt" required,
+    /// Directory entry of an open file.
+    file_dentry = "file.f_path.dentry" required,
+    /// Inode of an open file.
+    file_inode = "file.f_inode" required,
+    /// Flags of the open.
+    file_flags = "file.f_flags" required,
+    /// `FMODE_*` bits.
+    file_mode = "file.f_mode" required,
+    /// The socket, of a socket's file.
+    file_private = "file.private_data" required,
+    /// Parent folder; the name follows directly.
+    dentry_parent = "dentry.d_parent" required,
+    /// Name: length in the upper half of 8 bytes, then a pointer.
+    dentry_name = "dentry.d_name" required,
+    /// The part of a mount that a path points to.
+    mount_mnt = "mount.mnt" required,
+    /// What it is mounted on.
+    mount_parent = "mount.mnt_parent" required,
+    /// Where it is mounted.
+    mount_mountpoint = "mount.mnt_mountpoint" required,
+    /// Mount namespace; an error value for the kernel's own mounts, null once detached.
+    mount_ns = "mount.mnt_ns" required,
+    /// Root of what is mounted.
+    vfsmount_root = "vfsmount.mnt_root" required,
+    /// Type and permissions.
+    inode_mode = "inode.i_mode" required,
+    /// Inode number.
+    inode_number = "inode.i_ino" required,
+    /// Descriptor table.
+    files_fdt = "files_struct.fdt" required,
+    /// Array of files.
+    fdt_fd = "fdtable.fd" required,
+    /// Size of that array.
+    fdt_max = "fdtable.max_fds" required,
+    /// Mount of the working folder.
+    fs_pwd_mnt = "fs_struct.pwd.mnt" required,
+    /// Directory entry of the working folder.
+    fs_pwd_dentry = "fs_struct.pwd.dentry" required,
+    /// The protocol's socket.
+    socket_sk = "socket.sk" required,
+    /// `SOCK_*`.
+    socket_type = "socket.type" required,
+    /// Address family.
+    sock_family = "sock.__sk_common.skc_family" required,
+    /// The other end of a unix socket.
+    unix_peer = "unix_sock.peer" optional,
+    /// Bound address of a unix socket.
+    unix_addr = "unix_sock.addr" optional,
+    /// Mount of the path a unix socket is bound to.
+    unix_mnt = "unix_sock.path.mnt" optional,
+    /// Directory entry of the path a unix socket is bound to.
+    unix_dentry = "unix_sock.path.dentry" optional,
+    /// Length of a unix address, the family's two bytes included.
+    unix_addr_len = "unix_address.len" optional,
+    /// The address itself.
+    unix_addr_name = "unix_address.name" optional,
+    /// Operation of an `io_uring` request.
+    io_opcode = "io_kiocb.opcode" optional,
+    /// File of an `io_uring` request.
+    io_file = "io_kiocb.file" optional,
+    /// Operation's own part of an `io_uring` request.
+    io_cmd = "io_kiocb.cmd" optional,
+    /// Slot of the fixed file table that an `io_uring` open fills, plus one; 0 for a descriptor.
+    io_open_slot = "io_open.file_slot" optional,
+    /// Result of an `io_uring` request.
+    cqe_res = "io_uring_cqe.res" optional,
+}
+
+#[cfg(feature = "user")]
+// SAFETY: `repr(C)`, made of u32 only.
+unsafe impl aya::Pod for Offsets {}

@@ -1,0 +1,62 @@
+//! Carrying a verdict out.
+//!
+//! `bpf_send_signal` queues SIGKILL for the current thread group while it is still in the kernel. Every way
+//! back to user space handles pending signals first (`kernel/entry/common.c:exit_to_user_mode_loop`, before
+//! that the same loop in `arch/x86/entry/common.c`), and the `sys_exit` tracepoint comes before that loop, so
+//! the calling thread executes no further instruction. Other threads of the process die when they are next
+//! interrupted or enter the kernel: see docs/architecture.md for what they can do until then.
+
+use aya_ebpf::helpers::generated::bpf_send_signal;
+use guard_common::tree::{COUNT_SIGNAL_FAILED, Id, Member};
+use guard_common::words::{Action, Backend, Mode};
+
+use crate::maps::{ENDED_CALLS, count};
+use crate::verdict::{self, Verdict};
+
+/// SIGKILL.
+const SIGKILL: u32 = 9;
+
+/// Kills the current process before it returns to user space; whether the kernel took the signal.
+#[inline(always)]
+pub fn kill_current() -> bool {
+    // SAFETY: no pointers.
+    let sent = unsafe { bpf_send_signal(SIGKILL) } == 0;
+    if !sent {
+        count(COUNT_SIGNAL_FAILED);
+    }
+    sent
+}
+
+/// Whether the policy in place `table` is only to be watched.
+#[inline(always)]
+pub fn audits(table: u32) -> bool {
+    verdict::meta(table).is_some_and(|meta| meta.mode == Mode::Audit as u32)
+}
+
+/// Marks a call as ended, if the verdict asks for it and there is a call: its other processes die at their next
+/// operation or fork, and user space kills those that do neither.
+#[inline(always)]
+pub fn end_call(verdict: Verdict, call: Id) {
+    if verdict.action == Action::Kill as u8 && call != 0 {
+        // A full map is no reason to spare the process that was caught; user space ends the rest.
+        if ENDED_CALLS.insert(call, 1, 0).is_err() {
+            count(COUNT_SIGNAL_FAILED);
+        }
+    }
+}
+
+/// Carries `verdict` out on the current process by signal; the backend that was used.
+#[inline(always)]
+pub fn by_signal(table: u32, verdict: Verdict, call: Id) -> Backend {
+    if !verdict.denies() || audits(table) {
+        return Backend::None;
+    }
+    end_call(verdict, call);
+    if kill_current() { Backend::Signal } else { Backend::None }
+}
+
+/// Whether the member's call was ended before.
+#[inline(always)]
+pub fn call_ended(member: &Member) -> bool {
+    member.call != 0 && ENDED_CALLS.get_ptr(member.call).is_some()
+}

@@ -1,0 +1,484 @@
+//! Execs: which program, with which words, for whom.
+//!
+//! `sched_process_exec` fires in `fs/exec.c:exec_binprm` when the new image is in place and before the task
+//! returns to it. At that moment the process has one thread and a new address space that nobody else has
+//! seen, so the words and the environment are those that the program will get; the file is the one that was
+//! loaded, whatever string the call was given. A task killed here never runs an instruction of the program.
+//!
+//! For a script, the file is the interpreter and the script is among the words.
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
+use aya_ebpf::programs::BtfTracePointContext;
+use aya_log_ebpf::debug;
+use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV, MAX_LABEL, NO_RULE};
+use guard_common::table::FAMILY_ARGV;
+use guard_common::tree::{
+    COUNT_ARGV_CUT, COUNT_PIPES_FULL, COUNT_PLACES_FULL, COUNT_TREE_FULL, MAX_ANCHOR, MEMBER_AGENT, MEMBER_LABELLED,
+    MEMBER_RUN, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe, id_of,
+};
+use guard_common::walk::{FACT_ARGV_UNKNOWN, FACT_NETWORK_STDIN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
+use guard_common::words::{Action, Op, Scope};
+
+use crate::kernel::{self, masked, read};
+use crate::maps::{HOMES, MEMBERS, PIPES, PLACES, SLOT_EXEC, count, host_wide, offset, slot, work};
+use crate::path::{self, Resolved};
+use crate::verdict::{self, Verdict};
+use crate::{act, emit, tree};
+
+/// Where the first word of a command line is read to, to find its length and base name.
+const FIRST_WORD_MAX: u32 = 3584;
+/// Bytes of the remaining words that are matched.
+const REST_MAX: u32 = 3840;
+/// Variables of an environment that are searched for labels.
+const MAX_VARIABLES: u32 = 1024;
+
+/// `sched_process_exec(task, old_pid, bprm)`.
+#[inline(always)]
+pub fn executed(ctx: &BtfTracePointContext) -> i32 {
+    let tgid = kernel::tgid();
+    let known = tree::member(tgid);
+    if known.is_none() && !host_wide() {
+        return 0;
+    }
+    let slot = slot(SLOT_EXEC);
+    let task = kernel::current();
+    let bprm = ctx.arg::<*const u8>(2) as u64;
+    let file: u64 = read(bprm, offset!(binprm_file)).unwrap_or(0);
+    let dentry: u64 = read(file, offset!(file_dentry)).unwrap_or(0);
+    let mnt: u64 = read(file, offset!(file_mnt)).unwrap_or(0);
+
+    let judged = verdict::begin(slot, known.map_or(0, |member| member.tree));
+    if !judged && known.is_none() {
+        return 0;
+    }
+    let exe = path::resolve(slot, dentry, mnt);
+    let mut facts = 0;
+    verdict::clear(slot);
+    if exe.unknown() {
+        facts |= FACT_OBJECT_UNKNOWN;
+    } else {
+        verdict::add_path(slot, exe.start(), INTO_OBJECT);
+    }
+    let agent = verdict::agent(slot, Scope::Harness as u8);
+
+    let (mut member, kind) = match (known, agent) {
+        (Some(member), _) => (member, Kind::Exec),
+        (None, Some(agent)) => {
+            let Some(member) = enrol(slot, task, tgid, agent) else { return 0 };
+            debug!(ctx, "enrolled {}", tgid);
+            (member, Kind::Enrol)
+        }
+        (None, None) => return 0,
+    };
+    if act::call_ended(&member) {
+        act::kill_current();
+        return 0;
+    }
+
+    // The record: executable, working folder, labels, command line.
+    emit::begin::<Exec>(slot, kind, Op::Exec, &member);
+    let mut body = EMPTY;
+    body.path_len = emit::append_path(slot, exe.start());
+    let mm: u64 = read(task, offset!(task_mm)).unwrap_or(0);
+    let arg_start: u64 = read(mm, offset!(mm_arg_start)).unwrap_or(0);
+    let arg_end: u64 = read(mm, offset!(mm_arg_end)).unwrap_or(0);
+    let total = arg_end.saturating_sub(arg_start).min(u64::from(u32::MAX)) as u32;
+    if match_words(slot, exe, arg_start, total) != 0 {
+        facts |= FACT_ARGV_UNKNOWN;
+    }
+    body.cwd_len = append_cwd(slot, task);
+
+    // Whose work it is.
+    become_agent(&mut member, agent, tgid);
+    if kind as u8 == Kind::Exec as u8 && member.flags & MEMBER_LABELLED == 0 {
+        let env_start: u64 = read(mm, offset!(mm_env_start)).unwrap_or(0);
+        let env_end: u64 = read(mm, offset!(mm_env_end)).unwrap_or(0);
+        if find_labels(slot, env_start, env_end) != 0 {
+            member.call = id_of(tgid, emit::now());
+            member.scope = Scope::Tool as u8;
+            member.flags = (member.flags | MEMBER_LABELLED) & !MEMBER_AGENT;
+            (body.session_len, body.call_len) = append_labels(slot);
+        }
+    }
+    if MEMBERS.insert(tgid, member, 0).is_err() {
+        count(COUNT_TREE_FULL);
+    }
+    body.member = u32::from(member.flags);
+
+    // Decide and act, then tell.
+    let mut verdict = decide(slot, task, &member, facts);
+    if !judged {
+        verdict = Verdict::UNJUDGED;
+    }
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let table = unsafe { (*work).table };
+    let backend = act::by_signal(table, verdict, member.call);
+
+    let Some(head) = emit::head_of(slot) else { return 0 };
+    head.call = member.call;
+    head.scope = member.scope;
+    head.agent = member.agent;
+    emit::decided(head, table, verdict, backend);
+    if exe.unknown() {
+        head.flags |= FLAG_PATH_UNKNOWN;
+    }
+    body.argv_total = total;
+    let recorded = total.min(MAX_ARGV as u32 - 1);
+    body.argv_len = emit::append_user(slot, arg_start, recorded);
+    if body.argv_len != total {
+        head.flags |= FLAG_ARGV_CUT;
+        count(COUNT_ARGV_CUT);
+    }
+    emit::set_body(slot, body);
+    emit::send(slot);
+    0
+}
+
+/// A body with nothing in it.
+const EMPTY: Exec = Exec {
+    member: 0,
+    path_len: 0,
+    cwd_len: 0,
+    session_len: 0,
+    call_len: 0,
+    argv_len: 0,
+    argv_total: 0,
+    _pad: 0,
+};
+
+/// What the process becomes by running `agent`'s executable, or one that is no agent's.
+#[inline(always)]
+fn become_agent(member: &mut Member, agent: Option<u8>, tgid: u32) {
+    if member.flags & MEMBER_LABELLED != 0 {
+        return;
+    }
+    if let Some(agent) = agent {
+        member.agent = agent;
+        member.call = 0;
+        member.flags |= MEMBER_AGENT;
+    } else {
+        member.flags &= !MEMBER_AGENT;
+        if member.flags & MEMBER_RUN != 0 {
+            // What `guard run` was given is no agent: all of its tree is one call.
+            member.call = id_of(tgid, member.start);
+        }
+    }
+}
+
+/// Enters the current process as the root of a new tree.
+#[inline(always)]
+fn enrol(slot: u32, task: u64, tgid: u32, agent: u8) -> Option<Member> {
+    let start = kernel::process_start(task)?;
+    let tree = id_of(tgid, start);
+    let member = Member {
+        tree,
+        call: 0,
+        start,
+        agent,
+        scope: Scope::Harness as u8,
+        flags: MEMBER_AGENT,
+        _pad: 0,
+    };
+    if MEMBERS.insert(tgid, member, 0).is_err() {
+        // An agent that can't be followed must not run.
+        count(COUNT_TREE_FULL);
+        act::kill_current();
+        return None;
+    }
+    if set_places(slot, task, tree).is_none() {
+        count(COUNT_PLACES_FULL);
+    }
+    if let Some(work) = work(slot) {
+        // SAFETY: the slot has one user.
+        unsafe { (*work).tree = tree };
+    }
+    Some(member)
+}
+
+/// Anchors the tree's `{repo}` at the working folder, until user space has found the repository, and its
+/// `{home}` at the home of the user. The path text is written anew afterwards.
+#[inline(always)]
+fn set_places(slot: u32, task: u64, tree: u64) -> Option<()> {
+    let work = work(slot)?;
+    let exe_text_kept = path_of_cwd(slot, task);
+    // SAFETY: the slot has one user.
+    let places = unsafe { &mut (*work).places };
+    places.repo_len = 0;
+    places.home_len = 0;
+    let start = exe_text_kept.start();
+    let len = MAX_TEXT as u32 - start;
+    if !exe_text_kept.unknown() && len < MAX_ANCHOR as u32 {
+        // SAFETY: the length is masked below the array's; the helper checks the source.
+        let copied = unsafe {
+            bpf_probe_read_kernel(
+                places.repo.as_mut_ptr().cast(),
+                masked(len, MAX_ANCHOR as u32 - 1),
+                (&raw const (*work).walk.text).cast::<u8>().add(masked(start, MAX_TEXT as u32 - 1) as usize).cast(),
+            )
+        };
+        if copied == 0 {
+            places.repo_len = len;
+        }
+    }
+    let uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
+    if let Some(home) = HOMES.get_ptr(uid) {
+        // SAFETY: a map value; the sizes are those of both arrays.
+        unsafe {
+            if bpf_probe_read_kernel(places.home.as_mut_ptr().cast(), MAX_ANCHOR as u32, (&raw const (*home).path).cast())
+                == 0
+            {
+                places.home_len = (*home).len;
+            }
+        }
+    }
+    PLACES.insert(tree, &*places, 0).ok()
+}
+
+/// Resolves the working folder.
+#[inline(always)]
+fn path_of_cwd(slot: u32, task: u64) -> Resolved {
+    let fs: u64 = read(task, offset!(task_fs)).unwrap_or(0);
+    let dentry: u64 = read(fs, offset!(fs_pwd_dentry)).unwrap_or(0);
+    let mnt: u64 = read(fs, offset!(fs_pwd_mnt)).unwrap_or(0);
+    path::resolve(slot, dentry, mnt)
+}
+
+/// Appends the working folder to the record; its length, 0 if it is not known.
+#[inline(always)]
+fn append_cwd(slot: u32, task: u64) -> u32 {
+    let cwd = path_of_cwd(slot, task);
+    if cwd.unknown() { 0 } else { emit::append_path(slot, cwd.start()) }
+}
+
+/// Collects the rules whose `argv` patterns match the command line at `arg_start`.
+///
+/// It is matched with the base name of the executable as its first word, and again with the base name of the
+/// first word it was given: `python3` is found as `python3` and as `python3.11`. Not 0 if the command line could not
+/// be matched whole and more of it could make a difference.
+#[inline(always)]
+fn match_words(slot: u32, exe: Resolved, arg_start: u64, total: u32) -> u32 {
+    let Some(work) = work(slot) else { return 1 };
+    // SAFETY: the slot has one user.
+    let table = unsafe { (*work).table };
+    if verdict::meta(table).is_none_or(|meta| meta.family[FAMILY_ARGV].automata == 0) {
+        return 0;
+    }
+    match_argv_names(slot, exe.leaf_len(), arg_start, total)
+}
+
+/// The matching itself; `leaf` is the length of the executable's base name, which ends the path text.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_argv_names(slot: u32, leaf: u32, arg_start: u64, total: u32) -> u32 {
+    let Some(work) = work(slot) else { return 1 };
+    // SAFETY: the slot has one user; only addresses are computed here.
+    let text = unsafe { (&raw mut (*work).walk.text).cast::<u8>() };
+    let end = MAX_TEXT as u32;
+    // SAFETY: at most FIRST_WORD_MAX bytes at the start of a buffer that is larger.
+    let first = unsafe { bpf_probe_read_user_str(text.cast(), FIRST_WORD_MAX, arg_start as *const _) };
+    if first <= 0 || leaf == 0 || leaf > 255 {
+        return 1;
+    }
+    let first = (first as u32).min(FIRST_WORD_MAX);
+    let mut unknown = first == FIRST_WORD_MAX;
+    let mut rest = total.saturating_sub(first);
+    if rest > REST_MAX {
+        rest = REST_MAX;
+        unknown = true;
+    }
+    // [base name] NUL [rest without its last NUL], across the middle of the buffer.
+    // SAFETY: MAX_TEXT + 1 + 4095 is the size of the buffer.
+    unsafe {
+        *text.add(MAX_TEXT) = 0;
+        if rest != 0 && bpf_probe_read_user(text.add(MAX_TEXT + 1).cast(), masked(rest, 0xfff), (arg_start + u64::from(first)) as *const _) != 0 {
+            return 1;
+        }
+    }
+    let last = if rest == 0 { end } else { end + rest };
+    let mut open_ended = verdict::add_argv(slot, end - leaf, last);
+
+    let base = base_name(slot, first - 1);
+    let len = first - 1 - base;
+    if len != 0 && len <= 255 {
+        // SAFETY: the offsets are masked below MAX_TEXT and the length below 256.
+        let copied = unsafe {
+            bpf_probe_read_kernel(
+                text.add(masked(end - len, MAX_TEXT as u32 - 1) as usize).cast(),
+                masked(len, 0xff),
+                text.add(masked(base, MAX_TEXT as u32 - 1) as usize).cast(),
+            )
+        };
+        if copied == 0 {
+            open_ended |= verdict::add_argv(slot, end - len, last);
+        }
+    }
+    u32::from(unknown && open_ended)
+}
+
+/// Where the base name of `text[..len]` begins.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn base_name(slot: u32, len: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let text = unsafe { &(*work).walk.text };
+    let mut begin = 0;
+    let mut i = 0;
+    while i < FIRST_WORD_MAX {
+        if i >= len {
+            break;
+        }
+        if text[masked(i, MAX_TEXT as u32 - 1) as usize] == b'/' {
+            begin = i + 1;
+        }
+        i += 1;
+    }
+    begin
+}
+
+/// `CODEX_TO`, the first eight bytes of the call's label, as a number.
+const CALL_LABEL: (u64, &[u8]) = (u64::from_ne_bytes(*b"CODEX_TO"), b"OL_CALL_ID=");
+/// `CODEX_SE`, likewise of the session's.
+const SESSION_LABEL: (u64, &[u8]) = (u64::from_ne_bytes(*b"CODEX_SE"), b"SSION_ID=");
+
+/// Where the search for labels stands. In memory, so that to the verifier every step begins alike.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Search {
+    /// Next variable.
+    at: u64,
+    /// End of the environment.
+    end: u64,
+    /// Not 0: `at` is the start of a variable, not the middle of one longer than the buffer.
+    whole: u64,
+}
+
+/// Searches the environment for the agent's labels and keeps them in the slot; not 0 if it has a call's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_labels(slot: u32, env_start: u64, env_end: u64) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user, as throughout this function.
+    unsafe {
+        (*work).call_len = 0;
+        (*work).session_len = 0;
+        (*work).search = Search { at: env_start, end: env_end, whole: 1 };
+    }
+    let mut i = 0;
+    while i < MAX_VARIABLES {
+        i += 1;
+        if label_step(slot) != 0 {
+            break;
+        }
+    }
+    // SAFETY: as above.
+    u32::from(unsafe { (*work).call_len } != 0)
+}
+
+/// Looks at one variable; not 0 at the end of the environment.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn label_step(slot: u32) -> u32 {
+    let Some(work) = work(slot) else { return 1 };
+    // SAFETY: the slot has one user, as throughout this function; the caller holds no reference across the call.
+    let search = unsafe { &mut (*work).search };
+    if search.at >= search.end {
+        return 1;
+    }
+    // SAFETY: only addresses are computed.
+    let (text, call, session) = unsafe {
+        (
+            (&raw mut (*work).walk.text).cast::<u8>(),
+            (&raw mut (*work).call).cast::<u8>(),
+            (&raw mut (*work).session).cast::<u8>(),
+        )
+    };
+    // SAFETY: the buffer is larger than what is read; the helper checks the source.
+    let len = unsafe { bpf_probe_read_user_str(text.cast(), MAX_TEXT as u32, search.at as *const _) };
+    if len <= 0 {
+        return 1;
+    }
+    if search.whole != 0 {
+        // SAFETY: eight bytes at the start of a buffer aligned to 8.
+        let start = unsafe { text.cast::<u64>().read() };
+        if start == CALL_LABEL.0 && begins_with(text, CALL_LABEL.1) {
+            let kept = keep_label(call, text, 8 + CALL_LABEL.1.len());
+            // SAFETY: as above.
+            unsafe { (*work).call_len = kept };
+        } else if start == SESSION_LABEL.0 && begins_with(text, SESSION_LABEL.1) {
+            let kept = keep_label(session, text, 8 + SESSION_LABEL.1.len());
+            // SAFETY: as above.
+            unsafe { (*work).session_len = kept };
+        }
+    }
+    // A variable longer than the buffer goes on in the next piece, which then begins no variable.
+    let whole = len < MAX_TEXT as i64;
+    search.whole = u64::from(whole);
+    search.at += if whole { len as u64 } else { len as u64 - 1 };
+    0
+}
+
+/// Whether the text goes on with `name` after its first eight bytes.
+#[inline(always)]
+fn begins_with(text: *const u8, name: &[u8]) -> bool {
+    let mut i = 0;
+    while i < name.len() {
+        // SAFETY: a few bytes at the start of a large buffer.
+        if unsafe { *text.add(8 + i) } != name[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+/// Copies the value that begins at `text + offset`; its length.
+#[inline(always)]
+fn keep_label(to: *mut u8, text: *const u8, offset: usize) -> u32 {
+    // SAFETY: at most MAX_LABEL bytes into an array of that size, from the start of a large buffer.
+    let len = unsafe { bpf_probe_read_kernel_str(to.cast(), MAX_LABEL as u32, text.add(offset).cast()) };
+    if len > 1 { (len as u32 - 1).min(MAX_LABEL as u32 - 1) } else { 0 }
+}
+
+/// Appends session and call label to the record; their lengths.
+#[inline(always)]
+fn append_labels(slot: u32) -> (u32, u32) {
+    let Some(work) = work(slot) else { return (0, 0) };
+    // SAFETY: the slot has one user; only addresses are computed here.
+    let (session, session_len, call, call_len) = unsafe {
+        ((&raw const (*work).session) as u64, (*work).session_len, (&raw const (*work).call) as u64, (*work).call_len)
+    };
+    (emit::append_kernel(slot, session, session_len), emit::append_kernel(slot, call, call_len))
+}
+
+/// Decides the exec, the origin of its standard input included.
+///
+/// A pipe may get its data's origin later than its reader: the shell of `curl | sh` often starts first. So when the
+/// exec would be denied if its standard input came from the network, the pipe remembers that, and a writer that
+/// then connects is stopped in its place.
+#[inline(always)]
+fn decide(slot: u32, task: u64, member: &Member, facts: u32) -> Verdict {
+    let verdict = verdict::of(slot, Op::Exec, member.scope, facts);
+    let Some(pipe) = kernel::pipe_of(task, 0) else { return verdict };
+    let if_network = verdict::of(slot, Op::Exec, member.scope, facts | FACT_NETWORK_STDIN);
+    if if_network.action < Action::Deny as u8 || if_network.rule == verdict.rule || if_network.rule == NO_RULE {
+        return verdict;
+    }
+    // SAFETY: entries are replaced whole.
+    let known = unsafe { PIPES.get(pipe) }.filter(|known| known.tree == member.tree).copied().unwrap_or_default();
+    if known.flags & PIPE_FROM_NETWORK != 0 {
+        return if_network;
+    }
+    let entry = Pipe {
+        tree: member.tree,
+        flags: known.flags | PIPE_READ_BY_SHELL,
+        rule: u32::from(if_network.action) << 16 | u32::from(if_network.rule),
+    };
+    if PIPES.insert(pipe, entry, 0).is_err() {
+        count(COUNT_PIPES_FULL);
+        return if_network;
+    }
+    verdict
+}

@@ -1,0 +1,86 @@
+//! Reading the kernel's structures.
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
+
+pub use guard_common::walk::masked;
+
+use crate::maps::offset;
+
+/// Reads a `T` from kernel memory at `address + offset`; `None` where that faults.
+#[inline(always)]
+pub fn read<T: Copy>(address: u64, offset: u64) -> Option<T> {
+    // SAFETY: the helper checks the address and fails instead of faulting.
+    unsafe { bpf_probe_read_kernel((address + offset) as *const T) }.ok()
+}
+
+/// The current task.
+#[inline(always)]
+pub fn current() -> u64 {
+    // SAFETY: no arguments, no preconditions.
+    unsafe { bpf_get_current_task() }
+}
+
+/// Process id of the current task, in the initial pid namespace.
+#[inline(always)]
+pub fn tgid() -> u32 {
+    (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32
+}
+
+/// When the current process was started: start of its group leader, which an exec by another thread keeps
+/// (`fs/exec.c:de_thread` hands the leader's `start_boottime` over).
+#[inline(always)]
+pub fn process_start(task: u64) -> Option<u64> {
+    let leader: u64 = read(task, offset!(task_group_leader))?;
+    read(leader, offset!(task_start))
+}
+
+/// The file behind descriptor `fd` of `task`, null if there is none.
+#[inline(always)]
+pub fn file_of(task: u64, fd: u32) -> Option<u64> {
+    let files: u64 = read(task, offset!(task_files))?;
+    let table: u64 = read(files, offset!(files_fdt))?;
+    let max: u32 = read(table, offset!(fdt_max))?;
+    if fd >= max {
+        return None;
+    }
+    let array: u64 = read(table, offset!(fdt_fd))?;
+    read(array, u64::from(fd) * 8).filter(|file| *file != 0)
+}
+
+/// Type bits of `inode.i_mode`.
+const S_IFMT: u16 = 0o170_000;
+/// A pipe.
+const S_IFIFO: u16 = 0o010_000;
+/// A socket.
+const S_IFSOCK: u16 = 0o140_000;
+
+/// Inode number of the pipe that descriptor `fd` of `task` is, if it is one.
+#[inline(always)]
+pub fn pipe_of(task: u64, fd: u32) -> Option<u64> {
+    let inode = inode_of(task, fd, S_IFIFO)?;
+    read(inode, offset!(inode_number))
+}
+
+/// The protocol's socket (`struct sock`) that descriptor `fd` of `task` is, if it is one.
+#[inline(always)]
+pub fn sock_of(task: u64, fd: u32) -> Option<u64> {
+    inode_of(task, fd, S_IFSOCK)?;
+    let file = file_of(task, fd)?;
+    sock_of_file(file)
+}
+
+/// The protocol's socket of a socket's file.
+#[inline(always)]
+pub fn sock_of_file(file: u64) -> Option<u64> {
+    let socket: u64 = read(file, offset!(file_private))?;
+    read(socket, offset!(socket_sk))
+}
+
+/// Inode behind descriptor `fd`, if it is of type `kind`.
+#[inline(always)]
+fn inode_of(task: u64, fd: u32, kind: u16) -> Option<u64> {
+    let file = file_of(task, fd)?;
+    let inode: u64 = read(file, offset!(file_inode))?;
+    let mode: u16 = read(inode, offset!(inode_mode))?;
+    (mode & S_IFMT == kind).then_some(inode)
+}

@@ -1,0 +1,162 @@
+//! The maps, and the settings that user space fills in before the programs are loaded.
+
+use aya_ebpf::btf_maps::{self, ArrayOfMaps};
+use aya_ebpf::macros::{btf_map, map};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use guard_common::event::{MAX_ARGV, MAX_LABEL};
+use guard_common::offsets::Offsets;
+use guard_common::table::{Block, MAX_BLOCKS};
+use guard_common::tree::{Doomed, Home, Id, Member, Pipe, Places};
+use guard_common::walk::Walk;
+
+/// Inner maps of different sizes may replace each other (5.10 and later).
+const BPF_F_INNER_MAP: usize = 0x1000;
+/// Hash maps whose entries are few and large.
+const BPF_F_NO_PREALLOC: u32 = 1;
+
+/// Guarded processes by tgid. Preallocated: an entry can be made in any context, and a full map is the only
+/// way in which one can't.
+#[map]
+pub static MEMBERS: HashMap<u32, Member> = HashMap::with_max_entries(16384, 0);
+
+/// Anchors of `{repo}` and `{home}` by tree.
+#[map]
+pub static PLACES: HashMap<Id, Places> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// Homes by uid.
+#[map]
+pub static HOMES: HashMap<u32, Home> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// Calls that a `kill` verdict has ended: whoever is caught in one dies.
+#[map]
+pub static ENDED_CALLS: HashMap<Id, u8> = HashMap::with_max_entries(4096, 0);
+
+/// Marks of children that could not be entered; sized to the machine's `pid_max` by user space, so that a
+/// mark can always be set.
+#[map]
+pub static DOOMED: Array<Doomed> = Array::with_max_entries(1024, 0);
+
+/// Pipes by inode number.
+#[map]
+pub static PIPES: HashMap<u64, Pipe> = HashMap::with_max_entries(16384, 0);
+
+/// The policy's two places. A reload fills the one that is not in use and then switches [`ACTIVE`].
+#[btf_map]
+pub static TABLES: ArrayOfMaps<btf_maps::Array<Block, MAX_BLOCKS, BPF_F_INNER_MAP>, 2> = ArrayOfMaps::new();
+
+/// Which place of [`TABLES`] is in use.
+#[map]
+pub static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Working memory, one for each program on each CPU ([`slot`]).
+#[map]
+pub static WORK: Array<Work> = Array::with_max_entries(PROGRAMS, 0);
+
+/// Verdicts that are not `allow`, and the life of processes.
+#[map]
+pub static VERDICTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Allowed operations.
+#[map]
+pub static BULK: RingBuf = RingBuf::with_byte_size(1 << 23, 0);
+
+/// Counters by `COUNT_*`.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(16, 0);
+
+/// Where the running kernel keeps things.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets::NONE;
+
+/// 1: executables are matched against the agents' patterns machine-wide; 0: only within trees.
+#[unsafe(no_mangle)]
+static HOST_WIDE: u32 = 0;
+
+/// The settings, read so that the compiler can't take their initial values for granted.
+pub fn host_wide() -> bool {
+    // SAFETY: a static of this program; volatile because user space sets it before the load.
+    unsafe { core::ptr::read_volatile(&raw const HOST_WIDE) != 0 }
+}
+
+/// The offset of one member.
+macro_rules! offset {
+    ($field:ident) => {
+        $crate::maps::read_offset(core::mem::offset_of!(guard_common::offsets::Offsets, $field))
+    };
+}
+pub(crate) use offset;
+
+/// Reads the member of [`OFFSETS`] that lies at byte `member` of it.
+#[inline(always)]
+pub fn read_offset(member: usize) -> u64 {
+    // SAFETY: a static of this program, made of u32 only; volatile because user space sets it before the load.
+    u64::from(unsafe { core::ptr::read_volatile((&raw const OFFSETS).cast::<u8>().add(member).cast::<u32>()) })
+}
+
+/// Programs that need working memory.
+pub const PROGRAMS: u32 = 4;
+/// Slot of the `sys_exit` program.
+pub const SLOT_SYSCALL: u32 = 0;
+/// Slot of the exec program.
+pub const SLOT_EXEC: u32 = 1;
+/// Slot of the `io_uring` program.
+pub const SLOT_URING: u32 = 2;
+
+/// Bytes that a record is put together in; twice the longest that is masked for, so that a masked offset
+/// plus a masked length always stay inside.
+pub const RECORD_BYTES: usize = 65536;
+
+/// What a program run works in. The tracepoints run with preemption disabled, and the kernel does not
+/// enter a tracing program again on a CPU on which it runs (`bpf_prog.active`), so a slot has one user.
+#[repr(C)]
+pub struct Work {
+    /// Place of [`TABLES`] that this run uses from start to end.
+    pub table: u32,
+    /// Length of `session`.
+    pub session_len: u32,
+    /// Length of `call`.
+    pub call_len: u32,
+    /// Length of the record so far.
+    pub record_len: u32,
+    /// The tree whose places anchor patterns.
+    pub tree: Id,
+    /// The walk up a path.
+    pub climb: crate::path::Climb,
+    /// The search for labels.
+    pub search: crate::exec::Search,
+    /// The walk over a text.
+    pub walk: Walk,
+    /// Session label found in the environment.
+    pub session: [u8; MAX_LABEL],
+    /// Call label found in the environment.
+    pub call: [u8; MAX_LABEL],
+    /// Places being made for a new tree: too large for the stack.
+    pub places: Places,
+    /// The record.
+    pub record: [u8; RECORD_BYTES],
+}
+
+const _: () = assert!(RECORD_BYTES >= 2 * MAX_ARGV);
+
+/// The slot of `program` on this CPU.
+#[inline(always)]
+pub fn slot(program: u32) -> u32 {
+    // SAFETY: no arguments, no preconditions.
+    let cpu = unsafe { aya_ebpf::helpers::bpf_get_smp_processor_id() };
+    cpu * PROGRAMS + program
+}
+
+/// The working memory of a slot.
+#[inline(always)]
+pub fn work(slot: u32) -> Option<*mut Work> {
+    WORK.get_ptr_mut(slot)
+}
+
+/// Counts one occurrence of `counter`, a `COUNT_*`.
+#[inline(always)]
+pub fn count(counter: u32) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter) {
+        // SAFETY: a valid map value of this CPU; a concurrent program on this CPU may lose one count, never more.
+        unsafe { *value += 1 };
+    }
+}

@@ -1,0 +1,300 @@
+//! Connections and datagrams.
+//!
+//! Internet addresses are judged by the cgroup's socket-address programs, which the kernel runs with its own copy of the
+//! address before anything is sent (`net/ipv4/af_inet.c:inet_dgram_connect` and `tcp_v4_connect` through
+//! `BPF_CGROUP_RUN_PROG_INET4_CONNECT`, `udp_sendmsg` for datagrams), and refused with EPERM. They may be
+//! preempted, so they work on their stack alone.
+//!
+//! Unix sockets are judged when `connect` returns, by what they are then connected to: the listener's own path, from
+//! its directory entry. That is before a byte can be sent.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::programs::SockAddrContext;
+use guard_common::event::{Connect, FLAG_PATH_UNKNOWN, Kind, NO_RULE};
+use guard_common::offsets::ABSENT;
+use guard_common::table::{
+    CELLS, FAMILY_NET, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_RULES, Meta, NEED_OBJECT, NODE_ROOT, 
+
+    RULE_WORDS,
+};
+use guard_common::tree::{COUNT_PIPES_FULL, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe};
+use guard_common::walk::{self, FACT_OBJECT_UNKNOWN, INTO_TO, MAX_TEXT};
+use guard_common::words::{Backend, OP_ROWS, Op};
+
+use crate::kernel::{self, masked, read};
+use crate::maps::{PIPES, count, offset, work};
+use crate::path::{self, Resolved};
+use crate::verdict::{self, Verdict};
+use crate::{act, emit, tree};
+
+/// `connect` of an IPv4 socket.
+pub const CONNECT4: (Op, u16) = (Op::Connect, AF_INET);
+/// `connect` of an IPv6 socket.
+pub const CONNECT6: (Op, u16) = (Op::Connect, AF_INET6);
+/// A datagram with an IPv4 address of its own.
+pub const SEND4: (Op, u16) = (Op::Send, AF_INET);
+/// A datagram with an IPv6 address of its own.
+pub const SEND6: (Op, u16) = (Op::Send, AF_INET6);
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// `SYS_CONNECT` of socketcall.
+const SOCKETCALL_CONNECT: u64 = 3;
+/// Answer of a socket-address program: go on.
+const PROCEED: i32 = 1;
+/// Answer of a socket-address program: EPERM.
+const REFUSE: i32 = 0;
+
+/// Judges an address before it is used.
+#[inline(always)]
+pub fn addressed(ctx: &SockAddrContext, (op, family): (Op, u16)) -> i32 {
+    let Some(member) = tree::member(kernel::tgid()) else { return PROCEED };
+    let socket = ctx.sock_addr;
+    let mut address = [0u8; 16];
+    // SAFETY: a socket-address program's context; the kernel allows these members in these programs.
+    let (port, socket_type, protocol) = unsafe {
+        if family == AF_INET {
+            address[10] = 0xff;
+            address[11] = 0xff;
+            let ip = (*socket).user_ip4.to_ne_bytes();
+            address[12] = ip[0];
+            address[13] = ip[1];
+            address[14] = ip[2];
+            address[15] = ip[3];
+        } else {
+            let words = [
+                (*socket).user_ip6[0].to_ne_bytes(),
+                (*socket).user_ip6[1].to_ne_bytes(),
+                (*socket).user_ip6[2].to_ne_bytes(),
+                (*socket).user_ip6[3].to_ne_bytes(),
+            ];
+            address[..4].copy_from_slice(&words[0]);
+            address[4..8].copy_from_slice(&words[1]);
+            address[8..12].copy_from_slice(&words[2]);
+            address[12..].copy_from_slice(&words[3]);
+        }
+        (u16::from_be((*socket).user_port as u16), (*socket).type_, (*socket).protocol)
+    };
+    let table = verdict::active();
+    let verdict = of_address(table, op, member.scope, &address, port);
+    let mut backend = Backend::None;
+    let mut answer = PROCEED;
+    if act::call_ended(&member) || verdict.denies() && !act::audits(table) {
+        act::end_call(verdict, member.call);
+        backend = Backend::Cgroup;
+        answer = REFUSE;
+    }
+    let mut head = emit::head(Kind::Connect, op, &member);
+    emit::decided(&mut head, table, verdict, backend);
+    let body = Connect {
+        address,
+        port,
+        family,
+        socket_type: socket_type as u16,
+        protocol: protocol as u16,
+        result: 0,
+        path_len: 0,
+    };
+    emit::send_with(&head, body);
+    answer
+}
+
+/// The policy's verdict on an address: one automaton, whose last state lists the rules that match in their
+/// order, and the first rule that asks for no address at all.
+#[inline(always)]
+fn of_address(table: u32, op: Op, scope: u8, address: &[u8; 16], port: u16) -> Verdict {
+    let Some(meta) = verdict::meta(table) else { return Verdict::UNJUDGED };
+    let family = &meta.family[FAMILY_NET];
+    let row = op as usize & (OP_ROWS - 1);
+    let applies = &meta.applies[row][scope as usize & 1];
+    let mut rule = first_unconditional(meta, row, scope);
+    if family.automata != 0 {
+        let Some(automaton) = verdict::automaton(table, family.block[0]) else { return Verdict::UNJUDGED };
+        let mut state = u32::from(family.start[NODE_ROOT as usize][0]);
+        let mut step = |byte: u8| {
+            let class = u32::from(family.class[byte as usize]);
+            state = u32::from(automaton.cells[(state * family.stride + class) as usize & (CELLS - 1)]);
+        };
+        let mut i = 0;
+        while i < 16 {
+            step(address[i & 15]);
+            i += 1;
+        }
+        step((port >> 8) as u8);
+        step(port as u8);
+        let list = automaton.cells[(state * family.stride) as usize & (CELLS - 1)];
+        let packed = meta.list[list as usize & (MAX_LISTS - 1)];
+        let (count, first) = (packed & 0xff, packed >> 8);
+        let mut i = 0;
+        while i < MAX_LIST_LEN as u32 {
+            if i >= count {
+                break;
+            }
+            let matched = usize::from(meta.firing[(first + i) as usize & (MAX_FIRINGS - 1)].rule) & (MAX_RULES - 1);
+            if applies[matched / 64] & 1 << (matched % 64) != 0 {
+                rule = rule.min(matched as u32);
+                break;
+            }
+            i += 1;
+        }
+    }
+    let action = walk::action(meta, rule, op as u32, u32::from(scope));
+    Verdict { action, rule: if rule == walk::NO_RULE { NO_RULE } else { rule as u16 } }
+}
+
+/// The first rule that applies to the operation whatever the address.
+#[inline(always)]
+fn first_unconditional(meta: &Meta, row: usize, scope: u8) -> u32 {
+    let mut word = 0;
+    while word < RULE_WORDS {
+        if word as u32 >= meta.words {
+            break;
+        }
+        let rules = meta.applies[row][scope as usize & 1][word] & !meta.needs[row][NEED_OBJECT][word];
+        if rules != 0 {
+            return word as u32 * 64 + rules.trailing_zeros();
+        }
+        word += 1;
+    }
+    walk::NO_RULE
+}
+
+/// The descriptor of a 32-bit `socketcall(SYS_CONNECT, args)`.
+#[inline(always)]
+pub fn descriptor_of_socketcall(call: u64, arguments: u64) -> Option<u32> {
+    if call as u32 != SOCKETCALL_CONNECT as u32 {
+        return None;
+    }
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_user(u64::from(arguments as u32) as *const u32) }.ok()
+}
+
+/// A `connect` of descriptor `fd` has returned, or goes on in the background.
+#[inline(always)]
+pub fn connected(slot: u32, member: &Member, task: u64, fd: u32, result: i64) {
+    if let Some(sock) = kernel::sock_of(task, fd) {
+        connected_sock(slot, member, task, sock, result);
+    }
+}
+
+/// A socket has been connected.
+#[inline(always)]
+pub fn connected_sock(slot: u32, member: &Member, task: u64, sock: u64, result: i64) {
+    let Some(family) = read::<u16>(sock, offset!(sock_family)) else { return };
+    if family == AF_UNIX {
+        if result >= 0 {
+            connected_unix(slot, member, sock);
+        }
+    } else if family == AF_INET || family == AF_INET6 {
+        spoke_to_network(slot, member, task, family);
+    }
+}
+
+/// Judges what a unix socket is connected to.
+#[inline(always)]
+fn connected_unix(slot: u32, member: &Member, sock: u64) {
+    let judged = verdict::begin(slot, member.tree);
+    let name = unix_name(slot, sock);
+    verdict::clear(slot);
+    let mut facts = 0;
+    if name.unknown() {
+        facts |= FACT_OBJECT_UNKNOWN;
+    } else {
+        verdict::add_path(slot, name.start(), INTO_TO);
+    }
+    let verdict =
+        if judged { verdict::of(slot, Op::Connect, member.scope, facts) } else { Verdict::UNJUDGED };
+    let Some(work) = work(slot) else { return };
+    // SAFETY: the slot has one user.
+    let table = unsafe { (*work).table };
+    let backend = act::by_signal(table, verdict, member.call);
+    emit::begin::<Connect>(slot, Kind::Connect, Op::Connect, member);
+    if let Some(head) = emit::head_of(slot) {
+        emit::decided(head, table, verdict, backend);
+        if name.unknown() {
+            head.flags |= FLAG_PATH_UNKNOWN;
+        }
+    }
+    let mut body = Connect { family: AF_UNIX, ..Connect::NOTHING };
+    if !name.unknown() {
+        body.path_len = emit::append_path(slot, name.start());
+    }
+    emit::set_body(slot, body);
+    emit::send(slot);
+}
+
+/// Writes the other end's name into the slot's text: the path it is bound to, or `@` and its abstract name.
+#[inline(always)]
+fn unix_name(slot: u32, sock: u64) -> Resolved {
+    if offset!(unix_peer) == u64::from(ABSENT) {
+        return Resolved::NOTHING;
+    }
+    let Some(peer) = read::<u64>(sock, offset!(unix_peer)).filter(|peer| *peer != 0) else {
+        return Resolved::NOTHING;
+    };
+    let dentry: u64 = read(peer, offset!(unix_dentry)).unwrap_or(0);
+    if dentry != 0 {
+        let mnt: u64 = read(peer, offset!(unix_mnt)).unwrap_or(0);
+        return path::resolve(slot, dentry, mnt);
+    }
+    abstract_name(slot, peer).unwrap_or(Resolved::NOTHING)
+}
+
+/// Longest abstract name: `sun_path` without the first NUL.
+const MAX_ABSTRACT: u32 = 107;
+
+/// Writes an abstract name, up to its first NUL, to the end of the path text.
+#[inline(always)]
+fn abstract_name(slot: u32, peer: u64) -> Option<Resolved> {
+    let work = work(slot)?;
+    let address = read::<u64>(peer, offset!(unix_addr)).filter(|address| *address != 0)?;
+    let total: u32 = read(address, offset!(unix_addr_len))?;
+    // Two bytes of family and the leading NUL.
+    let len = total.checked_sub(3)?;
+    if len == 0 || len > MAX_ABSTRACT {
+        return None;
+    }
+    let start = MAX_TEXT as u32 - len;
+    // SAFETY: the slot has one user; the start is masked below MAX_TEXT, the length below 128.
+    unsafe {
+        let text = (&raw mut (*work).walk.text).cast::<u8>();
+        *text.add(masked(start - 1, MAX_TEXT as u32 - 1) as usize) = b'@';
+        let from = (address + offset!(unix_addr_name) + 3) as *const _;
+        if bpf_probe_read_kernel(text.add(masked(start, MAX_TEXT as u32 - 1) as usize).cast(), masked(len, 0x7f), from) != 0 {
+            return None;
+        }
+    }
+    Some(Resolved::known(start - 1))
+}
+
+/// The current process speaks to the network: what it writes into its standard output's pipe comes from there.
+#[inline(always)]
+fn spoke_to_network(slot: u32, member: &Member, task: u64, family: u16) {
+    let Some(pipe) = kernel::pipe_of(task, 1) else { return };
+    // SAFETY: entries are replaced whole.
+    let known = unsafe { PIPES.get(pipe) }.filter(|known| known.tree == member.tree).copied().unwrap_or_default();
+    if known.flags & PIPE_READ_BY_SHELL == 0 {
+        let entry = Pipe { tree: member.tree, flags: known.flags | PIPE_FROM_NETWORK, rule: 0 };
+        if PIPES.insert(pipe, entry, 0).is_err() {
+            count(COUNT_PIPES_FULL);
+        }
+        return;
+    }
+    // A shell waits at the other end already; it would run whatever is written.
+    let verdict = Verdict { action: (known.rule >> 16) as u8, rule: known.rule as u16 };
+    if !verdict::begin(slot, member.tree) {
+        return;
+    }
+    let Some(work) = work(slot) else { return };
+    // SAFETY: the slot has one user.
+    let table = unsafe { (*work).table };
+    let backend = act::by_signal(table, verdict, member.call);
+    emit::begin::<Connect>(slot, Kind::Connect, Op::Connect, member);
+    if let Some(head) = emit::head_of(slot) {
+        emit::decided(head, table, verdict, backend);
+    }
+    emit::set_body(slot, Connect { family, ..Connect::NOTHING });
+    emit::send(slot);
+}

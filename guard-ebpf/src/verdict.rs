@@ -1,0 +1,271 @@
+//! What the policy says of an object: the walks over its texts and the decision.
+//!
+//! Each step is a function of its own to the verifier, called with numbers only: it is checked once, for any
+//! state of the working memory, instead of again at every call and for every path that leads there.
+
+use guard_common::event::NO_RULE as NO_RULE_16;
+use guard_common::table::{
+    Automaton, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, Meta, NODE_HOME, NODE_REPO, NODE_ROOT,
+};
+use guard_common::tree::{COUNT_POLICY_MISSING, MAX_ANCHOR};
+use guard_common::walk::{self, INTO_ARGV, MAX_CHUNKS, MAX_TEXT, NO_RULE, TEXT_BYTES};
+use guard_common::words::{Action, Op};
+
+use crate::maps::{ACTIVE, PLACES, TABLES, count, work};
+
+/// A decision: the action, and the rule it comes from.
+#[derive(Clone, Copy)]
+pub struct Verdict {
+    /// [`Action`] as a number.
+    pub action: u8,
+    /// The rule, or [`guard_common::event::NO_RULE`].
+    pub rule: u16,
+}
+
+impl Verdict {
+    /// What can't be judged is not let through.
+    pub const UNJUDGED: Self = Self { action: Action::Deny as u8, rule: NO_RULE_16 };
+
+    /// Whether something is to be prevented.
+    #[inline(always)]
+    pub fn denies(self) -> bool {
+        self.action >= Action::Deny as u8
+    }
+}
+
+/// The meta block of the policy in place `table`.
+#[inline(always)]
+pub fn meta(table: u32) -> Option<&'static Meta> {
+    TABLES.get_value(table, &0).map(Meta::of)
+}
+
+/// The automaton in `block` of the policy in place `table`.
+#[inline(always)]
+pub fn automaton(table: u32, block: u32) -> Option<&'static Automaton> {
+    if block >= MAX_BLOCKS as u32 {
+        return None;
+    }
+    TABLES.get_value(table, &block).map(Automaton::of)
+}
+
+/// The place of the policy now in force.
+#[inline(always)]
+pub fn active() -> u32 {
+    ACTIVE.get(0).map_or(0, |active| *active & 1)
+}
+
+/// Chooses the policy this run goes by and the tree whose places anchor patterns; false (and counted) if
+/// there is no policy.
+#[inline(always)]
+pub fn begin(slot: u32, tree: u64) -> bool {
+    let Some(work) = work(slot) else { return false };
+    let table = active();
+    // SAFETY: the slot has one user.
+    unsafe {
+        (*work).table = table;
+        (*work).tree = tree;
+    }
+    let found = meta(table).is_some();
+    if !found {
+        count(COUNT_POLICY_MISSING);
+    }
+    found
+}
+
+/// Fires the segments of `list`: see [`walk::Matches::fire`]. `at` is the component, shifted left by one, and
+/// whether it is the last.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_fire(slot: u32, list: u32, at: u32, into: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user; of its memory, the caller holds the cursor and the text only.
+    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    matches.fire(meta, list, at >> 1, at & 1 != 0, into);
+    0
+}
+
+/// Steps [`walk::CHUNK`] bytes; not 0 when the walk is over.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn walk_chunk(slot: u32) -> u32 {
+    let Some(work) = work(slot) else { return 1 };
+    // SAFETY: the slot has one user; `walk_fire` touches the matches only.
+    let (cursor, text, table) = unsafe { (&mut (*work).walk.cursor, &(*work).walk.text, (*work).table) };
+    let Some(meta) = meta(table) else { return 1 };
+    let family = &meta.family[cursor.family as usize & (FAMILY_ROWS - 1)];
+    let Some(first) = automaton(table, family.block[0]) else { return 1 };
+    let mut automata = [first; MAX_AUTOMATA];
+    if family.automata > 1 {
+        // One that is not in use has the block of the first, where it stays dead.
+        let [_, second, third, fourth] = family.block;
+        let (Some(second), Some(third), Some(fourth)) =
+            (automaton(table, second), automaton(table, third), automaton(table, fourth))
+        else {
+            return 1;
+        };
+        automata = [first, second, third, fourth];
+    }
+    let into = cursor.into;
+    let done = walk::step_chunk(meta, automata, cursor, text, |list, component, last| {
+        walk_fire(slot, list, component << 1 | u32::from(last), into);
+    });
+    u32::from(done)
+}
+
+/// Walks `text[start..end]` from `anchor`; true if some automaton was still alive at the end.
+#[inline(always)]
+fn walk_range(slot: u32, family: usize, anchor: u16, into: u32, start: u32, end: u32) -> bool {
+    let Some(work) = work(slot) else { return false };
+    {
+        // SAFETY: the slot has one user, and these borrows end before the chunks are walked.
+        let (walk, table) = unsafe { (&mut (*work).walk, (*work).table) };
+        let Some(meta) = meta(table) else { return false };
+        if meta.family[family & (FAMILY_ROWS - 1)].automata == 0 {
+            return false;
+        }
+        walk.matches.begin(u32::from(anchor));
+        walk.cursor.begin(meta, family as u32, u32::from(anchor), into, start, end);
+    }
+    let mut chunk = 0;
+    while chunk < MAX_CHUNKS {
+        chunk += 1;
+        if walk_chunk(slot) != 0 {
+            break;
+        }
+    }
+    // SAFETY: as above.
+    let state = unsafe { (*work).walk.cursor.state };
+    state[0] | state[1] | state[2] | state[3] != 0
+}
+
+/// Whether the path at `start` lies below a place of the tree; then the first byte after the place and its
+/// `/`, else 0. `which` is 1 for the repository, 2 for the home.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn below_place(slot: u32, start: u32, which: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
+    let Some(places) = PLACES.get_ptr(tree) else { return 0 };
+    // SAFETY: a map value; user space replaces whole entries, the old one stays until this run is over.
+    let (len, place) = unsafe {
+        if which == u32::from(NODE_REPO) {
+            ((*places).repo_len, &raw const (*places).repo)
+        } else {
+            ((*places).home_len, &raw const (*places).home)
+        }
+    };
+    if len == 0 || len >= MAX_ANCHOR as u32 || start + len + 1 >= MAX_TEXT as u32 {
+        return 0;
+    }
+    let mut i = 0;
+    while i < MAX_ANCHOR as u32 {
+        if i >= len {
+            break;
+        }
+        // SAFETY: the index is masked below the array's length.
+        let expected = unsafe { (*place)[(i & (MAX_ANCHOR as u32 - 1)) as usize] };
+        if text[((start + i) & (TEXT_BYTES as u32 - 1)) as usize] != expected {
+            return 0;
+        }
+        i += 1;
+    }
+    let after = start + len;
+    if text[(after & (TEXT_BYTES as u32 - 1)) as usize] == b'/' { after + 1 } else { 0 }
+}
+
+/// Forgets what was found for the last object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn forget(slot: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    matches.clear(meta);
+    0
+}
+
+/// Collects the rules whose patterns match the path at `start`: `into` says whether their `path` or their
+/// `to` counts. Adds to what [`forget`] left.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_path(slot: u32, start: u32, into: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (first, table) = unsafe { ((*work).walk.text[(start & (TEXT_BYTES as u32 - 1)) as usize], (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    let anchors = meta.family[FAMILY_PATH].anchors;
+    let end = MAX_TEXT as u32;
+    let skip = walk::skip_root(FAMILY_PATH as u32, first);
+    walk_range(slot, FAMILY_PATH, NODE_ROOT, into, start + skip, end);
+    if anchors & 1 << NODE_REPO != 0 {
+        let below = below_place(slot, start, u32::from(NODE_REPO));
+        if below != 0 {
+            walk_range(slot, FAMILY_PATH, NODE_REPO, into, below, end);
+        }
+    }
+    if anchors & 1 << NODE_HOME != 0 {
+        let below = below_place(slot, start, u32::from(NODE_HOME));
+        if below != 0 {
+            walk_range(slot, FAMILY_PATH, NODE_HOME, into, below, end);
+        }
+    }
+    0
+}
+
+/// Collects the rules whose `argv` patterns match the words in `text[start..end]`; not 0 if longer command
+/// lines that begin like this could match more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_argv(slot: u32, start: u32, end: u32) -> u32 {
+    u32::from(walk_range(slot, FAMILY_ARGV, NODE_ROOT, INTO_ARGV, start, end))
+}
+
+/// Decides: see [`walk::decide`]. Action in the upper 16 bits, rule in the lower.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn decide(slot: u32, op: u32, scope: u32, facts: u32) -> u32 {
+    let unjudged = u32::from(Verdict::UNJUDGED.action) << 16 | u32::from(NO_RULE_16);
+    let Some(work) = work(slot) else { return unjudged };
+    // SAFETY: the slot has one user.
+    let (matches, table) = unsafe { (&(*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return unjudged };
+    let rule = walk::decide(meta, matches, op, scope, facts);
+    let action = walk::action(meta, rule, op, scope);
+    let rule = if rule == NO_RULE { u32::from(NO_RULE_16) } else { rule & 0xffff };
+    u32::from(action) << 16 | rule
+}
+
+/// Forgets the last object.
+#[inline(always)]
+pub fn clear(slot: u32) {
+    forget(slot);
+}
+
+/// Collects the matches of the path at `start`.
+#[inline(always)]
+pub fn add_path(slot: u32, start: u32, into: u32) {
+    match_path(slot, start, into);
+}
+
+/// Collects the matches of the words in `text[start..end]`; true if longer command lines could match more.
+#[inline(always)]
+pub fn add_argv(slot: u32, start: u32, end: u32) -> bool {
+    match_argv(slot, start, end) != 0
+}
+
+/// What is to be done about `op` in `scope`, from what was collected and `facts`.
+#[inline(always)]
+pub fn of(slot: u32, op: Op, scope: u8, facts: u32) -> Verdict {
+    let packed = decide(slot, op as u32, u32::from(scope), facts);
+    Verdict { action: (packed >> 16) as u8, rule: packed as u16 }
+}
+
+/// The agent whose patterns the collected path matches.
+#[inline(always)]
+pub fn agent(slot: u32, scope: u8) -> Option<u8> {
+    let verdict = of(slot, Op::Enrol, scope, 0);
+    (verdict.rule != NO_RULE_16).then_some(verdict.action)
+}

@@ -1,0 +1,362 @@
+//! Loading and attaching the programs, and the maps that are shared with them.
+
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, anyhow, bail};
+use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, ProgramError};
+use aya::{Btf, Ebpf, EbpfLoader};
+use guard_common::table::{Block, VERSION};
+use guard_common::tree::{COUNTERS, DOOMED_PER_BLOCK, Home, Id, MAX_ANCHOR, Member, Pipe, Places};
+use guard_common::words::Backend;
+
+use super::offsets;
+use crate::policy::Compiled;
+
+/// Slots of working memory each CPU has; as the programs' own `PROGRAMS`.
+const PROGRAMS_PER_CPU: u32 = 4;
+/// Inner maps of different sizes may replace each other.
+const BPF_F_INNER_MAP: u32 = 0x1000;
+/// Arguments that `io_uring_complete` has since 6.10, the first form that shows the request's result.
+const URING_ARGUMENTS: usize = 3;
+
+/// The tracepoints: program, hook.
+const TRACEPOINTS: &[(&str, &str)] = &[
+    // In this order: a process that forks or execs while the others are being attached is already followed.
+    ("on_fork", "sched_process_fork"),
+    ("on_exit", "sched_process_exit"),
+    ("on_sys_exit", "sys_exit"),
+    ("on_exec", "sched_process_exec"),
+];
+
+/// The programs of the control group's hooks.
+const CGROUP_PROGRAMS: &[&str] = &["on_connect4", "on_connect6", "on_sendmsg4", "on_sendmsg6"];
+
+/// What can be chosen at load.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Match every executable on the machine against the agents' patterns, not only those in trees.
+    pub host_wide: bool,
+    /// Size of the ring buffer for verdicts and lifecycle; a power of two, at least a page.
+    pub verdict_ring: u32,
+    /// Size of the ring buffer for allowed operations; likewise.
+    pub bulk_ring: u32,
+    /// Processes that can be guarded at once.
+    pub max_processes: u32,
+    /// Show the programs' own diagnostics.
+    pub debug: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { host_wide: false, verdict_ring: 4 << 20, bulk_ring: 16 << 20, max_processes: 16384, debug: false }
+    }
+}
+
+/// The loaded programs. Dropping it detaches them.
+pub struct Kernel {
+    ebpf: Ebpf,
+    members: HashMap<MapData, u32, Member>,
+    places: HashMap<MapData, Id, Places>,
+    ended_calls: HashMap<MapData, Id, u8>,
+    pipes: HashMap<MapData, u64, Pipe>,
+    counters: PerCpuArray<MapData, u64>,
+    homes: HashMap<MapData, u32, Home>,
+    tables: ArrayOfMaps<MapData, Array<MapData, Block>>,
+    active: Array<MapData, u32>,
+    active_place: u32,
+    /// Whether opens through `io_uring` are seen.
+    pub sees_uring: bool,
+}
+
+impl Kernel {
+    /// Loads the programs and puts `policy` in force; nothing is attached yet.
+    ///
+    /// # Errors
+    /// Names what this kernel lacks or refuses.
+    pub fn load(settings: &Settings, policy: &Compiled) -> anyhow::Result<Self> {
+        let types = offsets::kernel_types()?;
+        let found = offsets::find(&types)?;
+        let sees_uring = types.tracepoint_arguments("io_uring_complete") == Some(URING_ARGUMENTS);
+        drop(types);
+        raise_memlock();
+        let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!(error).context(what))? as u32;
+        let host_wide = u32::from(settings.host_wide);
+        let mut loader = EbpfLoader::new();
+        let log_level = if settings.debug { u8::MAX } else { 0 };
+        let mut ebpf = loader
+            .override_global("OFFSETS", &found, true)
+            .override_global("HOST_WIDE", &host_wide, true)
+            .override_global(aya_log::LEVEL, &log_level, false)
+            .map_max_entries("MEMBERS", settings.max_processes)
+            .map_max_entries("WORK", cpus * PROGRAMS_PER_CPU)
+            .map_max_entries("DOOMED", pid_max()? / DOOMED_PER_BLOCK as u32 + 1)
+            .map_max_entries("VERDICTS", settings.verdict_ring)
+            .map_max_entries("BULK", settings.bulk_ring)
+            .load(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf")))
+            .context("the kernel refused guard's maps")?;
+        let mut kernel = Self {
+            members: HashMap::try_from(take(&mut ebpf, "MEMBERS")?)?,
+            places: HashMap::try_from(take(&mut ebpf, "PLACES")?)?,
+            ended_calls: HashMap::try_from(take(&mut ebpf, "ENDED_CALLS")?)?,
+            pipes: HashMap::try_from(take(&mut ebpf, "PIPES")?)?,
+            counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
+            homes: HashMap::try_from(take(&mut ebpf, "HOMES")?)?,
+            tables: ArrayOfMaps::try_from(take(&mut ebpf, "TABLES")?)?,
+            active: Array::try_from(take(&mut ebpf, "ACTIVE")?)?,
+            active_place: 1,
+            sees_uring,
+            ebpf,
+        };
+        kernel.load_programs(settings.debug)?;
+        kernel.install(policy)?;
+        kernel.set_homes()?;
+        Ok(kernel)
+    }
+
+    fn load_programs(&mut self, debug: bool) -> anyhow::Result<()> {
+        let btf = Btf::from_sys_fs().context("this kernel's BTF can't be read")?;
+        for (name, hook) in TRACEPOINTS {
+            self.tracepoint(name)?.load(hook, &btf).map_err(|error| refused(name, error))?;
+        }
+        if self.sees_uring {
+            self.tracepoint("on_uring_complete")?
+                .load("io_uring_complete", &btf)
+                .map_err(|error| refused("on_uring_complete", error))?;
+        }
+        for name in CGROUP_PROGRAMS {
+            self.cgroup_program(name)?.load().map_err(|error| refused(name, error))?;
+        }
+        if debug {
+            match aya_log::EbpfLogger::init(&mut self.ebpf) {
+                Ok(logger) => drive_logger(logger)?,
+                Err(error) => eprintln!("guard: no diagnostics from the programs: {error}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches the programs; from here on, what the policy forbids is stopped.
+    ///
+    /// # Errors
+    /// Names the hook that refused.
+    pub fn attach(&mut self) -> anyhow::Result<()> {
+        let cgroup_path = cgroup_root()?;
+        let cgroup = File::open(&cgroup_path)
+            .with_context(|| format!("the control group {} can't be opened", cgroup_path.display()))?;
+        for name in CGROUP_PROGRAMS {
+            self.cgroup_program(name)?.attach(&cgroup, CgroupAttachMode::Single).with_context(|| {
+                format!("{name} could not be attached to the control group {}", cgroup_path.display())
+            })?;
+        }
+        if self.sees_uring {
+            self.tracepoint("on_uring_complete")?.attach().context("io_uring_complete refused guard's program")?;
+        }
+        for (name, hook) in TRACEPOINTS {
+            self.tracepoint(name)?.attach().with_context(|| format!("{hook} refused guard's program"))?;
+        }
+        Ok(())
+    }
+
+    /// Puts a policy in force, at once and whole.
+    ///
+    /// Programs that run while this happens go on by the policy they began with. The new one is put where no program
+    /// looks and then switched to; the second write to the old place makes the kernel wait until no program that began
+    /// before the switch is left (`kernel/bpf/syscall.c:maybe_wait_bpf_programs`), so the next reload finds that place
+    /// unused.
+    ///
+    /// # Errors
+    /// Says what the kernel refused; the policy that was in force stays.
+    pub fn install(&mut self, policy: &Compiled) -> anyhow::Result<()> {
+        if policy.meta().version != VERSION {
+            bail!("the policy was compiled for layout {}, the programs read {VERSION}", policy.meta().version);
+        }
+        let mut inner = Array::<MapData, Block>::create(policy.blocks.len() as u32, BPF_F_INNER_MAP)
+            .context("the kernel refused memory for the policy")?;
+        for (number, block) in policy.blocks.iter().enumerate() {
+            inner.set(number as u32, **block, 0).context("the policy could not be copied into the kernel")?;
+        }
+        let place = 1 - self.active_place;
+        self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;
+        self.active.set(0, place, 0).context("the policy could not be switched to")?;
+        let old = self.active_place;
+        self.active_place = place;
+        self.tables.set(old, &inner, 0).context("the old policy could not be taken away")?;
+        Ok(())
+    }
+
+    /// Takes the ring buffers: verdicts and lifecycle, and the bulk.
+    ///
+    /// # Errors
+    /// If they were taken before.
+    pub fn take_rings(&mut self) -> anyhow::Result<(RingBuf<MapData>, RingBuf<MapData>)> {
+        Ok((
+            RingBuf::try_from(take(&mut self.ebpf, "VERDICTS")?)?,
+            RingBuf::try_from(take(&mut self.ebpf, "BULK")?)?,
+        ))
+    }
+
+    /// Enters a process; its children follow by themselves.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn enter(&mut self, pid: u32, member: Member) -> anyhow::Result<()> {
+        self.members.insert(pid, member, 0).with_context(|| format!("process {pid} could not be entered into the tree"))
+    }
+
+    /// Takes a process out again.
+    pub fn leave(&mut self, pid: u32) {
+        // It may have ended by itself in the meantime.
+        drop(self.members.remove(&pid));
+    }
+
+    /// The member entry of a process.
+    #[must_use]
+    pub fn member(&self, pid: u32) -> Option<Member> {
+        self.members.get(&pid, 0).ok()
+    }
+
+    /// All guarded processes.
+    pub fn members(&self) -> impl Iterator<Item = (u32, Member)> {
+        self.members.iter().filter_map(Result::ok)
+    }
+
+    /// Says where a tree's repository and home are. Paths that are too long to anchor patterns are left out.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn set_places(&mut self, tree: Id, repo: &[u8], home: &[u8]) -> anyhow::Result<()> {
+        let mut places = Places { repo_len: 0, home_len: 0, repo: [0; MAX_ANCHOR], home: [0; MAX_ANCHOR] };
+        places.repo_len = copy_path(&mut places.repo, repo);
+        places.home_len = copy_path(&mut places.home, home);
+        self.places.insert(tree, places, 0).context("the tree's places could not be stored")
+    }
+
+    /// Where a tree's repository and home are.
+    #[must_use]
+    pub fn places(&self, tree: Id) -> Option<Places> {
+        self.places.get(&tree, 0).ok()
+    }
+
+    /// Forgets what belonged to a tree that has ended.
+    pub fn forget_tree(&mut self, tree: Id, calls: impl IntoIterator<Item = Id>) {
+        // Each may be gone or never have been there.
+        drop(self.places.remove(&tree));
+        for call in calls {
+            drop(self.ended_calls.remove(&call));
+        }
+        let pipes: Vec<u64> =
+            self.pipes.iter().filter_map(Result::ok).filter(|(_, pipe)| pipe.tree == tree).map(|(key, _)| key).collect();
+        for pipe in pipes {
+            drop(self.pipes.remove(&pipe));
+        }
+    }
+
+    /// The counters by name, summed over the CPUs.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        COUNTERS
+            .iter()
+            .enumerate()
+            .map(|(index, name)| {
+                let values = self.counters.get(&(index as u32), 0).ok();
+                (*name, values.map_or(0, |values| values.iter().sum()))
+            })
+            .collect()
+    }
+
+    /// The backends in use, for people and records.
+    #[must_use]
+    pub const fn backends() -> [Backend; 2] {
+        [Backend::Signal, Backend::Cgroup]
+    }
+
+    /// Tells the programs where users live.
+    fn set_homes(&mut self) -> anyhow::Result<()> {
+        for (uid, path) in crate::session::users::homes() {
+            let mut home = Home { len: 0, path: [0; MAX_ANCHOR] };
+            home.len = copy_path(&mut home.path, &path);
+            self.homes.insert(uid, home, 0).context("the users' homes could not be stored")?;
+        }
+        Ok(())
+    }
+
+    fn tracepoint(&mut self, name: &str) -> anyhow::Result<&mut BtfTracePoint> {
+        let program = self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    fn cgroup_program(&mut self, name: &str) -> anyhow::Result<&mut CgroupSockAddr> {
+        let program = self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
+    ebpf.take_map(name).with_context(|| format!("the programs have no map {name} left to take"))
+}
+
+/// The error for a program that the verifier turned down, with its last words.
+fn refused(name: &str, error: ProgramError) -> anyhow::Error {
+    if let ProgramError::LoadError { io_error, verifier_log } = &error {
+        let log = verifier_log.to_string();
+        let tail: Vec<_> = log.lines().rev().take(12).collect();
+        let tail: Vec<_> = tail.into_iter().rev().collect();
+        return anyhow!("the kernel refused program {name}: {io_error}\n{}", tail.join("\n"));
+    }
+    anyhow!(error).context(format!("the kernel refused program {name}"))
+}
+
+/// Copies a path without the `/` at its end; its length, or 0 if it does not fit or is the root.
+fn copy_path(to: &mut [u8; MAX_ANCHOR], path: &[u8]) -> u32 {
+    let path = path.strip_suffix(b"/").unwrap_or(path);
+    if path.len() >= MAX_ANCHOR {
+        return 0;
+    }
+    to[..path.len()].copy_from_slice(path);
+    path.len() as u32
+}
+
+/// Process ids that the machine hands out stay below this.
+fn pid_max() -> anyhow::Result<u32> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/pid_max").context("/proc/sys/kernel/pid_max can't be read")?;
+    text.trim().parse().context("/proc/sys/kernel/pid_max is not a number")
+}
+
+/// Before 5.11 the kernel counts maps against the limit on locked memory.
+fn raise_memlock() {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+    // Without it, 5.10 refuses the maps by itself, with an error that is shown.
+    drop(setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY));
+}
+
+/// Root of the unified control group hierarchy.
+fn cgroup_root() -> anyhow::Result<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").context("/proc/self/mounts can't be read")?;
+    mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&"cgroup2"))
+        .map(|fields| PathBuf::from(fields[1]))
+        .context("no cgroup2 file system is mounted; guard judges connections there (mount -t cgroup2 none /sys/fs/cgroup)")
+}
+
+/// Prints the programs' diagnostics from a thread of its own.
+fn drive_logger(mut logger: aya_log::EbpfLogger<&'static dyn log::Log>) -> anyhow::Result<()> {
+    std::thread::Builder::new()
+        .name("guard-diagnostics".to_owned())
+        .spawn(move || {
+            let mut fds = [libc::pollfd { fd: logger.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
+            loop {
+                // SAFETY: one valid entry.
+                let ready = unsafe { libc::poll(fds.as_mut_ptr(), 1, -1) };
+                if ready > 0 {
+                    logger.flush();
+                }
+            }
+        })
+        .context("no thread for the programs' diagnostics")?;
+    Ok(())
+}

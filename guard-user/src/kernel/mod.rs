@@ -1,0 +1,12 @@
+//! The kernel side of user space: what the kernel offers, loading the programs, their maps.
+
+pub mod btf;
+mod load;
+mod offsets;
+mod requirements;
+mod signal;
+
+pub use load::{Kernel, Settings};
+pub use offsets::{find as find_offsets, kernel_types};
+pub use requirements::check as check_requirements;
+pub use signal::Target;

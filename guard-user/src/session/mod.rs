@@ -1,0 +1,3 @@
+//! Sessions: who the guarded processes are.
+
+pub mod users;
