@@ -27,7 +27,7 @@ pub fn now() -> u64 {
 pub fn head(kind: Kind, op: Op, member: &Member) -> Head {
     let pid_tgid = aya_ebpf::helpers::bpf_get_current_pid_tgid();
     let task = kernel::current();
-    let parent: u64 = kernel::read(task, offset!(task_real_parent)).unwrap_or(0);
+    let parent: u64 = kernel::read_or_zero(task, offset!(task_real_parent));
     Head {
         time: now(),
         tree: member.tree,
@@ -35,7 +35,7 @@ pub fn head(kind: Kind, op: Op, member: &Member) -> Head {
         start: member.start,
         tgid: (pid_tgid >> 32) as u32,
         tid: pid_tgid as u32,
-        ppid: kernel::read(parent, offset!(task_tgid)).unwrap_or(0),
+        ppid: kernel::read_or_zero(parent, offset!(task_tgid)),
         uid: bpf_get_current_uid_gid() as u32,
         generation: 0,
         rule: event::NO_RULE,

@@ -14,13 +14,13 @@ use aya_log_ebpf::debug;
 use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV, MAX_LABEL, NO_RULE};
 use guard_common::table::FAMILY_ARGV;
 use guard_common::tree::{
-    COUNT_ARGV_CUT, COUNT_PIPES_FULL, COUNT_PLACES_FULL, COUNT_TREE_FULL, MAX_ANCHOR, MEMBER_AGENT, MEMBER_LABELLED,
-    MEMBER_RUN, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe, id_of,
+    COUNT_ARGV_CUT, COUNT_PIPES_FULL, COUNT_PLACES_FULL, COUNT_SCRATCH_MISSING, COUNT_TREE_FULL, Id, MAX_ANCHOR,
+    MEMBER_AGENT, MEMBER_LABELLED, MEMBER_RUN, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe, id_of,
 };
 use guard_common::walk::{FACT_ARGV_UNKNOWN, FACT_NETWORK_STDIN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
 use guard_common::words::{Action, Op, Scope};
 
-use crate::kernel::{self, masked, read};
+use crate::kernel::{self, masked, read_or_zero};
 use crate::maps::{HOMES, MEMBERS, PIPES, PLACES, SLOT_EXEC, count, host_wide, offset, slot, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
@@ -33,6 +33,28 @@ const REST_MAX: u32 = 3840;
 /// Variables of an environment that are searched for labels.
 const MAX_VARIABLES: u32 = 1024;
 
+/// What is found out about an exec on the way. In memory, because the steps are functions of their own to the
+/// verifier.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Image {
+    /// The process, as it is entered after the exec.
+    member: Member,
+    /// The body of the record.
+    body: Exec,
+    /// Agent whose executable it is, or [`NOT_AN_AGENT`].
+    agent: u32,
+    /// `FACT_*` bits.
+    facts: u32,
+    /// [`Resolved`] of the executable.
+    exe: Resolved,
+    /// Not 0 if there is no policy to judge by.
+    unjudged: u32,
+}
+
+/// [`Image::agent`] of every other program.
+const NOT_AN_AGENT: u32 = u32::MAX;
+
 /// `sched_process_exec(task, old_pid, bprm)`.
 #[inline(always)]
 pub fn executed(ctx: &BtfTracePointContext) -> i32 {
@@ -42,16 +64,50 @@ pub fn executed(ctx: &BtfTracePointContext) -> i32 {
         return 0;
     }
     let slot = slot(SLOT_EXEC);
-    let task = kernel::current();
-    let bprm = ctx.arg::<*const u8>(2) as u64;
-    let file: u64 = read(bprm, offset!(binprm_file)).unwrap_or(0);
-    let dentry: u64 = read(file, offset!(file_dentry)).unwrap_or(0);
-    let mnt: u64 = read(file, offset!(file_mnt)).unwrap_or(0);
-
-    let judged = verdict::begin(slot, known.map_or(0, |member| member.tree));
-    if !judged && known.is_none() {
+    let Some(work) = work(slot) else {
+        count(COUNT_SCRATCH_MISSING);
+        act::kill_current();
+        return 0;
+    };
+    let kind = if let Some(member) = known {
+        if act::call_ended(&member) {
+            act::kill_current();
+            return 0;
+        }
+        // SAFETY: the slot has one user, as throughout this file.
+        unsafe { (*work).image.member = member };
+        Kind::Exec
+    } else {
+        Kind::Enrol
+    };
+    let file: u64 = read_or_zero(ctx.arg::<*const u8>(2) as u64, offset!(binprm_file));
+    if identify(slot, file, kind as u32) == 0 {
         return 0;
     }
+    if kind as u8 == Kind::Enrol as u8 {
+        debug!(ctx, "enrolled {}", tgid);
+    }
+    if describe(slot, kind as u32) != 0 {
+        conclude(slot);
+    }
+    0
+}
+
+/// Finds out which program it is and whether it is an agent's, and enters an agent that is not known yet; 0 if
+/// the process is no concern of guard's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn identify(slot: u32, file: u64, kind: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    let enrols = kind == Kind::Enrol as u32;
+    // SAFETY: as above.
+    let tree = if enrols { 0 } else { unsafe { (*work).image.member.tree } };
+    let judged = verdict::begin(slot, tree);
+    if !judged && enrols {
+        return 0;
+    }
+    let dentry: u64 = read_or_zero(file, offset!(file_dentry));
+    let mnt: u64 = read_or_zero(file, offset!(file_mnt));
     let exe = path::resolve(slot, dentry, mnt);
     let mut facts = 0;
     verdict::clear(slot);
@@ -60,78 +116,99 @@ pub fn executed(ctx: &BtfTracePointContext) -> i32 {
     } else {
         verdict::add_path(slot, exe.start(), INTO_OBJECT);
     }
-    let agent = verdict::agent(slot, Scope::Harness as u8);
-
-    let (mut member, kind) = match (known, agent) {
-        (Some(member), _) => (member, Kind::Exec),
-        (None, Some(agent)) => {
-            let Some(member) = enrol(slot, task, tgid, agent) else { return 0 };
-            debug!(ctx, "enrolled {}", tgid);
-            (member, Kind::Enrol)
-        }
-        (None, None) => return 0,
-    };
-    if act::call_ended(&member) {
-        act::kill_current();
+    let agent = verdict::agent(slot, Scope::Harness as u8).map_or(NOT_AN_AGENT, u32::from);
+    if enrols && agent == NOT_AN_AGENT {
         return 0;
     }
+    // SAFETY: as above.
+    let image = unsafe { &mut (*work).image };
+    image.agent = agent;
+    image.facts = facts;
+    image.exe = exe;
+    image.unjudged = u32::from(!judged);
+    image.body = EMPTY;
+    1
+}
 
-    // The record: executable, working folder, labels, command line.
-    emit::begin::<Exec>(slot, kind, Op::Exec, &member);
-    let mut body = EMPTY;
-    body.path_len = emit::append_path(slot, exe.start());
-    let mm: u64 = read(task, offset!(task_mm)).unwrap_or(0);
-    let arg_start: u64 = read(mm, offset!(mm_arg_start)).unwrap_or(0);
-    let arg_end: u64 = read(mm, offset!(mm_arg_end)).unwrap_or(0);
-    let total = arg_end.saturating_sub(arg_start).min(u64::from(u32::MAX)) as u32;
-    if match_words(slot, exe, arg_start, total) != 0 {
-        facts |= FACT_ARGV_UNKNOWN;
+/// Writes the texts of the record, collects the rules that match them, and finds out whose work it is; 0 if an
+/// agent could not be entered.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn describe(slot: u32, kind: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: as above; nothing called below touches the image.
+    let image = unsafe { &mut (*work).image };
+    let tgid = kernel::tgid();
+    let task = kernel::current();
+    let enrols = kind == Kind::Enrol as u32;
+    if enrols {
+        let Some(member) = enrol(task, tgid, image.agent as u8) else { return 0 };
+        image.member = member;
     }
-    body.cwd_len = append_cwd(slot, task);
-
-    // Whose work it is.
-    become_agent(&mut member, agent, tgid);
-    if kind as u8 == Kind::Exec as u8 && member.flags & MEMBER_LABELLED == 0 {
-        let env_start: u64 = read(mm, offset!(mm_env_start)).unwrap_or(0);
-        let env_end: u64 = read(mm, offset!(mm_env_end)).unwrap_or(0);
-        if find_labels(slot, env_start, env_end) != 0 {
-            member.call = id_of(tgid, emit::now());
-            member.scope = Scope::Tool as u8;
-            member.flags = (member.flags | MEMBER_LABELLED) & !MEMBER_AGENT;
-            (body.session_len, body.call_len) = append_labels(slot);
+    let kind = if enrols { Kind::Enrol } else { Kind::Exec };
+    emit::begin::<Exec>(slot, kind, Op::Exec, &image.member);
+    image.body.path_len = emit::append_path(slot, image.exe.start());
+    let mm: u64 = read_or_zero(task, offset!(task_mm));
+    let arg_start: u64 = read_or_zero(mm, offset!(mm_arg_start));
+    let arg_end: u64 = read_or_zero(mm, offset!(mm_arg_end));
+    image.body.argv_total = arg_end.saturating_sub(arg_start).min(u64::from(u32::MAX)) as u32;
+    if match_words(slot, image.exe, arg_start, image.body.argv_total) != 0 {
+        image.facts |= FACT_ARGV_UNKNOWN;
+    }
+    let cwd = path_of_cwd(slot, task);
+    if !cwd.unknown() {
+        image.body.cwd_len = emit::append_path(slot, cwd.start());
+    }
+    if enrols {
+        set_places(slot, image.member.tree, cwd);
+    } else {
+        become_agent(&mut image.member, image.agent, tgid);
+        if image.member.flags & MEMBER_LABELLED == 0 {
+            let env_start: u64 = read_or_zero(mm, offset!(mm_env_start));
+            let env_end: u64 = read_or_zero(mm, offset!(mm_env_end));
+            if find_labels(slot, env_start, env_end) != 0 {
+                image.member.call = id_of(tgid, emit::now());
+                image.member.scope = Scope::Tool as u8;
+                image.member.flags = (image.member.flags | MEMBER_LABELLED) & !MEMBER_AGENT;
+                (image.body.session_len, image.body.call_len) = append_labels(slot);
+            }
+        }
+        // The process is a member: this replaces its entry and can't fail for lack of room.
+        if MEMBERS.insert(tgid, image.member, 0).is_err() {
+            count(COUNT_TREE_FULL);
         }
     }
-    if MEMBERS.insert(tgid, member, 0).is_err() {
-        count(COUNT_TREE_FULL);
-    }
-    body.member = u32::from(member.flags);
+    image.body.member = u32::from(image.member.flags);
+    1
+}
 
-    // Decide and act, then tell.
-    let mut verdict = decide(slot, task, &member, facts);
-    if !judged {
-        verdict = Verdict::UNJUDGED;
-    }
+/// Decides, carries out, and tells.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn conclude(slot: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let table = unsafe { (*work).table };
-    let backend = act::by_signal(table, verdict, member.call);
-
+    // SAFETY: as above.
+    let (image, table) = unsafe { (&mut (*work).image, (*work).table) };
+    let task = kernel::current();
+    let verdict =
+        if image.unjudged != 0 { Verdict::UNJUDGED } else { decide(slot, task, &image.member, image.facts) };
+    let backend = act::by_signal(table, verdict, image.member.call);
     let Some(head) = emit::head_of(slot) else { return 0 };
-    head.call = member.call;
-    head.scope = member.scope;
-    head.agent = member.agent;
+    head.call = image.member.call;
+    head.scope = image.member.scope;
+    head.agent = image.member.agent;
     emit::decided(head, table, verdict, backend);
-    if exe.unknown() {
+    if image.exe.unknown() {
         head.flags |= FLAG_PATH_UNKNOWN;
     }
-    body.argv_total = total;
-    let recorded = total.min(MAX_ARGV as u32 - 1);
-    body.argv_len = emit::append_user(slot, arg_start, recorded);
-    if body.argv_len != total {
+    let mm: u64 = read_or_zero(task, offset!(task_mm));
+    let arg_start: u64 = read_or_zero(mm, offset!(mm_arg_start));
+    image.body.argv_len = emit::append_user(slot, arg_start, image.body.argv_total.min(MAX_ARGV as u32 - 1));
+    if image.body.argv_len != image.body.argv_total {
         head.flags |= FLAG_ARGV_CUT;
         count(COUNT_ARGV_CUT);
     }
-    emit::set_body(slot, body);
+    emit::set_body(slot, image.body);
     emit::send(slot);
     0
 }
@@ -150,12 +227,12 @@ const EMPTY: Exec = Exec {
 
 /// What the process becomes by running `agent`'s executable, or one that is no agent's.
 #[inline(always)]
-fn become_agent(member: &mut Member, agent: Option<u8>, tgid: u32) {
+fn become_agent(member: &mut Member, agent: u32, tgid: u32) {
     if member.flags & MEMBER_LABELLED != 0 {
         return;
     }
-    if let Some(agent) = agent {
-        member.agent = agent;
+    if agent != NOT_AN_AGENT {
+        member.agent = agent as u8;
         member.call = 0;
         member.flags |= MEMBER_AGENT;
     } else {
@@ -169,11 +246,10 @@ fn become_agent(member: &mut Member, agent: Option<u8>, tgid: u32) {
 
 /// Enters the current process as the root of a new tree.
 #[inline(always)]
-fn enrol(slot: u32, task: u64, tgid: u32, agent: u8) -> Option<Member> {
+fn enrol(task: u64, tgid: u32, agent: u8) -> Option<Member> {
     let start = kernel::process_start(task)?;
-    let tree = id_of(tgid, start);
     let member = Member {
-        tree,
+        tree: id_of(tgid, start),
         call: 0,
         start,
         agent,
@@ -187,35 +263,26 @@ fn enrol(slot: u32, task: u64, tgid: u32, agent: u8) -> Option<Member> {
         act::kill_current();
         return None;
     }
-    if set_places(slot, task, tree).is_none() {
-        count(COUNT_PLACES_FULL);
-    }
-    if let Some(work) = work(slot) {
-        // SAFETY: the slot has one user.
-        unsafe { (*work).tree = tree };
-    }
     Some(member)
 }
 
-/// Anchors the tree's `{repo}` at the working folder, until user space has found the repository, and its
-/// `{home}` at the home of the user. The path text is written anew afterwards.
+/// Anchors the tree's `{repo}` at the working folder, whose path the text holds, until user space has found the
+/// repository, and its `{home}` at the home of the user.
 #[inline(always)]
-fn set_places(slot: u32, task: u64, tree: u64) -> Option<()> {
-    let work = work(slot)?;
-    let exe_text_kept = path_of_cwd(slot, task);
+fn set_places(slot: u32, tree: Id, cwd: Resolved) {
+    let Some(work) = work(slot) else { return };
     // SAFETY: the slot has one user.
-    let places = unsafe { &mut (*work).places };
+    let (places, text) = unsafe { (&mut (*work).places, (&raw const (*work).walk.text).cast::<u8>()) };
     places.repo_len = 0;
     places.home_len = 0;
-    let start = exe_text_kept.start();
-    let len = MAX_TEXT as u32 - start;
-    if !exe_text_kept.unknown() && len < MAX_ANCHOR as u32 {
-        // SAFETY: the length is masked below the array's; the helper checks the source.
+    let len = MAX_TEXT as u32 - cwd.start();
+    if !cwd.unknown() && len < MAX_ANCHOR as u32 {
+        // SAFETY: start and length are masked below the arrays'; the helper checks the source.
         let copied = unsafe {
             bpf_probe_read_kernel(
                 places.repo.as_mut_ptr().cast(),
                 masked(len, MAX_ANCHOR as u32 - 1),
-                (&raw const (*work).walk.text).cast::<u8>().add(masked(start, MAX_TEXT as u32 - 1) as usize).cast(),
+                text.add(masked(cwd.start(), MAX_TEXT as u32 - 1) as usize).cast(),
             )
         };
         if copied == 0 {
@@ -226,30 +293,26 @@ fn set_places(slot: u32, task: u64, tree: u64) -> Option<()> {
     if let Some(home) = HOMES.get_ptr(uid) {
         // SAFETY: a map value; the sizes are those of both arrays.
         unsafe {
-            if bpf_probe_read_kernel(places.home.as_mut_ptr().cast(), MAX_ANCHOR as u32, (&raw const (*home).path).cast())
-                == 0
-            {
+            let from = (&raw const (*home).path).cast();
+            if bpf_probe_read_kernel(places.home.as_mut_ptr().cast(), MAX_ANCHOR as u32, from) == 0 {
                 places.home_len = (*home).len;
             }
         }
     }
-    PLACES.insert(tree, &*places, 0).ok()
+    // SAFETY: as above.
+    unsafe { (*work).tree = tree };
+    if PLACES.insert(tree, &*places, 0).is_err() {
+        count(COUNT_PLACES_FULL);
+    }
 }
 
 /// Resolves the working folder.
 #[inline(always)]
 fn path_of_cwd(slot: u32, task: u64) -> Resolved {
-    let fs: u64 = read(task, offset!(task_fs)).unwrap_or(0);
-    let dentry: u64 = read(fs, offset!(fs_pwd_dentry)).unwrap_or(0);
-    let mnt: u64 = read(fs, offset!(fs_pwd_mnt)).unwrap_or(0);
+    let fs: u64 = read_or_zero(task, offset!(task_fs));
+    let dentry: u64 = read_or_zero(fs, offset!(fs_pwd_dentry));
+    let mnt: u64 = read_or_zero(fs, offset!(fs_pwd_mnt));
     path::resolve(slot, dentry, mnt)
-}
-
-/// Appends the working folder to the record; its length, 0 if it is not known.
-#[inline(always)]
-fn append_cwd(slot: u32, task: u64) -> u32 {
-    let cwd = path_of_cwd(slot, task);
-    if cwd.unknown() { 0 } else { emit::append_path(slot, cwd.start()) }
 }
 
 /// Collects the rules whose `argv` patterns match the command line at `arg_start`.

@@ -11,7 +11,7 @@ use guard_common::tree::Member;
 use guard_common::walk::{FACT_OBJECT_UNKNOWN, INTO_OBJECT};
 use guard_common::words::Op;
 
-use crate::kernel::{self, read};
+use crate::kernel::{self, read, read_or_zero};
 use crate::maps::{offset, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
@@ -44,9 +44,9 @@ pub fn judge(slot: u32, member: &Member, file: u64, result: i32, asked: u32) {
     if mode & (FMODE_READ | FMODE_WRITE) == 0 {
         return;
     }
-    let file_flags: u32 = read(file, offset!(file_flags)).unwrap_or(0);
-    let dentry: u64 = read(file, offset!(file_dentry)).unwrap_or(0);
-    let mnt: u64 = read(file, offset!(file_mnt)).unwrap_or(0);
+    let file_flags: u32 = read_or_zero(file, offset!(file_flags));
+    let dentry: u64 = read_or_zero(file, offset!(file_dentry));
+    let mnt: u64 = read_or_zero(file, offset!(file_mnt));
     let judged = verdict::begin(slot, member.tree);
     let outer = path::resolve(slot, dentry, mnt);
     if outer.pathless() {

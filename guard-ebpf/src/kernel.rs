@@ -1,6 +1,8 @@
 //! Reading the kernel's structures.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated};
 
 pub use guard_common::walk::masked;
 
@@ -11,6 +13,24 @@ use crate::maps::offset;
 pub fn read<T: Copy>(address: u64, offset: u64) -> Option<T> {
     // SAFETY: the helper checks the address and fails instead of faulting.
     unsafe { bpf_probe_read_kernel((address + offset) as *const T) }.ok()
+}
+
+/// Reads a `T` at `address + offset`, or zeroes where that faults: the helper clears what it could not fill
+/// (`kernel/trace/bpf_trace.c:bpf_probe_read_kernel_common`). For what is followed or checked further on, and
+/// cheaper to the verifier than [`read`]: there is no second way to go on.
+#[inline(always)]
+pub fn read_or_zero<T: Copy>(address: u64, offset: u64) -> T {
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: the helper writes size_of::<T>() bytes at most, checks the address, and leaves zeroes where it
+    // fails; its result is that difference only. `T` is an integer or an array of such.
+    unsafe {
+        let _faulted = generated::bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            (address + offset) as *const _,
+        );
+        value.assume_init()
+    }
 }
 
 /// The current task.

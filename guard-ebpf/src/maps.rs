@@ -122,6 +122,8 @@ pub struct Work {
     pub tree: Id,
     /// The walk up a path.
     pub climb: crate::path::Climb,
+    /// An exec.
+    pub image: crate::exec::Image,
     /// The search for labels.
     pub search: crate::exec::Search,
     /// The walk over a text.

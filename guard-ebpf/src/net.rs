@@ -22,7 +22,7 @@ use guard_common::tree::{COUNT_PIPES_FULL, Member, PIPE_FROM_NETWORK, PIPE_READ_
 use guard_common::walk::{self, FACT_OBJECT_UNKNOWN, INTO_TO, MAX_TEXT};
 use guard_common::words::{Backend, OP_ROWS, Op};
 
-use crate::kernel::{self, masked, read};
+use crate::kernel::{self, masked, read, read_or_zero};
 use crate::maps::{PIPES, count, offset, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
@@ -234,9 +234,9 @@ fn unix_name(slot: u32, sock: u64) -> Resolved {
     let Some(peer) = read::<u64>(sock, offset!(unix_peer)).filter(|peer| *peer != 0) else {
         return Resolved::NOTHING;
     };
-    let dentry: u64 = read(peer, offset!(unix_dentry)).unwrap_or(0);
+    let dentry: u64 = read_or_zero(peer, offset!(unix_dentry));
     if dentry != 0 {
-        let mnt: u64 = read(peer, offset!(unix_mnt)).unwrap_or(0);
+        let mnt: u64 = read_or_zero(peer, offset!(unix_mnt));
         return path::resolve(slot, dentry, mnt);
     }
     abstract_name(slot, peer).unwrap_or(Resolved::NOTHING)

@@ -12,7 +12,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use guard_common::tree::COUNT_PATH_UNRESOLVED;
 use guard_common::walk::MAX_TEXT;
 
-use crate::kernel::{masked, read};
+use crate::kernel::{masked, read, read_or_zero};
 use crate::maps::{count, offset, work};
 
 /// Folders and mounts a path may lead through; deeper ones are not resolved.
@@ -111,9 +111,9 @@ pub struct Climb {
 #[inline(never)]
 extern "C" fn resolve_path(slot: u32, dentry: u64, mnt: u64, inner: u32) -> u32 {
     let Some(work) = work(slot) else { return Resolved::NOTHING.0 };
-    let root: u64 = read(mnt, offset!(vfsmount_root)).unwrap_or(0);
+    let root: u64 = read_or_zero(mnt, offset!(vfsmount_root));
     let mut bits = UNKNOWN;
-    if inner == 0 && read::<u64>(root, offset!(dentry_parent)).unwrap_or(0) != root {
+    if inner == 0 && read_or_zero::<u64>(root, offset!(dentry_parent)) != root {
         bits |= PARTIAL;
     }
     let climb = Climb { dentry, mount: mnt - offset!(mount_mnt), root, position: MAX_TEXT as u32, bits, leaf: 0, inner };

@@ -8,7 +8,7 @@ use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::BtfTracePointContext;
 
-use crate::kernel::{self, read};
+use crate::kernel::{self, read_or_zero};
 use crate::maps::{SLOT_SYSCALL, offset, slot};
 use crate::file::O_TRUNC;
 use crate::{act, file, net, tree};
@@ -97,7 +97,7 @@ pub fn returned(ctx: &BtfTracePointContext) -> i32 {
         return 0;
     }
     let task = kernel::current();
-    let status: u32 = read(task, offset!(task_status)).unwrap_or(0);
+    let status: u32 = read_or_zero(task, offset!(task_status));
     let compat = status & TS_COMPAT != 0;
     let interest = if compat { interest_32(number) } else { interest_64(number) };
     let slot = slot(SLOT_SYSCALL);

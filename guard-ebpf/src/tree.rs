@@ -12,7 +12,7 @@ use guard_common::tree::{
 };
 use guard_common::words::{Action, Backend, Op};
 
-use crate::kernel::{self, read};
+use crate::kernel::{self, read, read_or_zero};
 use crate::maps::{DOOMED, MEMBERS, count, offset};
 use crate::{act, emit};
 
@@ -115,8 +115,8 @@ pub fn exited(_ctx: &BtfTracePointContext) -> i32 {
     if MEMBERS.remove(tgid).is_err() {
         return 0;
     }
-    let group: u32 = read(signal, offset!(signal_group_exit_code)).unwrap_or(0);
-    let own: u32 = read(task, offset!(task_exit_code)).unwrap_or(0);
+    let group: u32 = read_or_zero(signal, offset!(signal_group_exit_code));
+    let own: u32 = read_or_zero(task, offset!(task_exit_code));
     let status = if group != 0 { group } else { own };
     emit::send_with(&emit::head(Kind::Exit, Op::Exec, &entry), Exit { status, _pad: 0 });
     0

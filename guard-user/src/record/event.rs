@@ -1,0 +1,141 @@
+//! The JSON event: the contract that other tools read. docs/events.md describes every member.
+
+use serde::Serialize;
+
+/// One event. What is not known is absent.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Event {
+    /// When, in UTC with nanoseconds.
+    pub time: String,
+    /// What was attempted, or what happened.
+    pub op: &'static str,
+    /// The file, executable or unix socket it was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Whether `path` is the object's path inside its own filesystem, not the one it was reached by.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub inner_path: bool,
+    /// Command line of an exec, the one that was attempted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argv: Option<Vec<String>>,
+    /// The command line is longer than `argv`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub argv_cut: bool,
+    /// How a file was opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open: Option<Open>,
+    /// Address of a connection or datagram.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addr: Option<String>,
+    /// Its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Its protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proto: Option<&'static str>,
+    /// How a process ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+    /// The agent's session id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The tree, unique while the machine runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// The agent's name in the policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// On whose behalf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<&'static str>,
+    /// The agent's call id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// Who.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<Process>,
+    /// What was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+    /// What was lost, of `lost`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// How many, since the last such event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// How a file was opened.
+#[derive(Clone, Debug, Serialize)]
+pub struct Open {
+    /// It can be read.
+    pub read: bool,
+    /// It can be written.
+    pub write: bool,
+    /// This open created it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub created: bool,
+    /// This open truncated it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// The file's flags, as the kernel keeps them.
+    pub flags: u32,
+    /// The descriptor.
+    pub result: i32,
+}
+
+/// How a process ended: one of both.
+#[derive(Clone, Debug, Serialize)]
+pub struct Exit {
+    /// Exit code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<u8>,
+    /// Signal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<u8>,
+}
+
+/// A process.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Process {
+    /// Process id, the host's.
+    pub pid: u32,
+    /// Its parent's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ppid: Option<u32>,
+    /// Start in nanoseconds since boot; with the pid, it names the process.
+    pub start: u64,
+    /// True path of the executable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// Command line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argv: Option<Vec<String>>,
+    /// Working folder at exec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<String>,
+    /// User id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+}
+
+/// A verdict.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    /// What the policy says.
+    pub action: &'static str,
+    /// The rule that decided; absent where the default did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// It was carried out.
+    pub enforced: bool,
+    /// By what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<&'static str>,
+    /// What had already happened when the verdict was carried out, and stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub happened: Vec<&'static str>,
+}
