@@ -114,7 +114,7 @@ fn of_address(table: u32, op: Op, scope: u8, address: &[u8; 16], port: u16) -> V
         let Some(automaton) = verdict::automaton(table, family.block[0]) else { return Verdict::UNJUDGED };
         let mut state = u32::from(family.start[NODE_ROOT as usize][0]);
         let mut step = |byte: u8| {
-            let class = u32::from(family.class[byte as usize]);
+            let class = u32::from(family.class[masked(u32::from(byte), 0xff) as usize]);
             state = u32::from(automaton.cells[(state * family.stride + class) as usize & (CELLS - 1)]);
         };
         let mut i = 0;

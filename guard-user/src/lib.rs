@@ -3,6 +3,9 @@
 //! Arrows point one way: `cli` -> `watch` -> `session`, `record`, `policy` -> `kernel` -> `guard_common`.
 //! Nothing below `cli` knows a screen.
 
+pub mod cli;
 pub mod kernel;
 pub mod policy;
+pub mod record;
 pub mod session;
+pub mod watch;

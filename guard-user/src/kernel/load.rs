@@ -206,6 +206,21 @@ impl Kernel {
         self.members.insert(pid, member, 0).with_context(|| format!("process {pid} could not be entered into the tree"))
     }
 
+    /// Enters a process unless the programs have done so already.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn enter_new(&mut self, pid: u32, member: Member) -> anyhow::Result<()> {
+        const BPF_NOEXIST: u64 = 1;
+        match self.members.insert(pid, member, BPF_NOEXIST) {
+            Ok(()) => Ok(()),
+            Err(_) if self.member(pid).is_some() => Ok(()),
+            Err(error) => {
+                Err(anyhow!(error).context(format!("process {pid} could not be entered into the tree")))
+            }
+        }
+    }
+
     /// Takes a process out again.
     pub fn leave(&mut self, pid: u32) {
         // It may have ended by itself in the meantime.
@@ -329,7 +344,7 @@ fn pid_max() -> anyhow::Result<u32> {
 fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     // Without it, 5.10 refuses the maps by itself, with an error that is shown.
-    drop(setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY));
+    let _refused = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
 }
 
 /// Root of the unified control group hierarchy.

@@ -1,0 +1,79 @@
+//! `guard daemon`: every agent on the machine, until it is stopped.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Common;
+use super::screen::Screen;
+use crate::kernel;
+use crate::watch::{TICK, Watch};
+
+/// Guards every agent that the policy names, those that run already among them, until SIGTERM or Ctrl-C.
+/// SIGHUP reads the policy anew: a bad one changes nothing and is reported.
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub struct Daemon {
+    #[command(flatten)]
+    common: Common,
+    /// Unix socket of the control API (not served yet: giving one is an error)
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Tell of verdicts as lines of JSON instead of sentences
+    #[arg(long)]
+    json: bool,
+}
+
+impl Daemon {
+    /// Does it.
+    ///
+    /// # Errors
+    /// Whatever keeps guard from guarding.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        if let Some(socket) = &self.socket {
+            anyhow::bail!("--socket {}: this version of guard does not serve the control API yet", socket.display());
+        }
+        let policy = self.common.load_policy()?;
+        kernel::check_requirements()?;
+        if policy.agents.is_empty() {
+            anyhow::bail!("the policy names no agent: nothing would ever be guarded. Add for example\n\n[agent.codex]\nexe = [\"**/codex\"]");
+        }
+        let names: Vec<_> = policy.agents.iter().map(|agent| agent.name.clone()).collect();
+        let screen = Screen::new(self.json);
+        let sink = self.common.sink()?;
+        let settings = self.common.settings(true);
+        let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| screen.show(event))?;
+        let (mut terminate, mut interrupt, mut hangup) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        watch.attach()?;
+        let running = watch.seed()?;
+        eprintln!(
+            "guard: guarding {} on this machine, mode {}; {running} processes were running already",
+            names.join(", "),
+            watch.mode().word()
+        );
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                result = watch.step() => result?,
+                _ = tick.tick() => watch.tick(),
+                _ = hangup.recv() => self.reload(&mut watch),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        watch.tick();
+        screen.summary(watch.totals(), watch.mode() == guard_common::words::Mode::Audit);
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Reads the policy anew and puts it in force; the old one stays where that fails.
+    fn reload(&self, watch: &mut Watch<'_>) {
+        match self.common.load_policy().and_then(|policy| watch.reload(policy)) {
+            Ok(()) => eprintln!("guard: the policy was read anew, mode {}", watch.mode().word()),
+            Err(error) => eprintln!("guard: the policy that was in force stays:\n{error:#}"),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The command line: a file a subcommand.
+
+mod daemon;
+mod run;
+mod screen;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::kernel::Settings;
+use crate::policy::{self, Compiled};
+use crate::record::Sink;
+
+/// Exit code when guard itself fails; as `env` and `timeout` use it.
+const FAILED: u8 = 125;
+
+/// Follows coding agents in the kernel, stops what the policy forbids, and records who did what.
+#[derive(Parser)]
+#[command(name = "guard", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a command under guard, to its end
+    Run(run::Run),
+    /// Guard every agent on this machine, until stopped
+    Daemon(daemon::Daemon),
+}
+
+/// What `run` and `daemon` have in common.
+#[derive(Args)]
+struct Common {
+    /// Policy to guard by; without it, /etc/guard/policy.toml, or else the policy that guard ships
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Append every event to FILE as a line of JSON; - is standard output
+    #[arg(long, value_name = "FILE")]
+    events: Option<PathBuf>,
+    /// Carry nothing out: compute, count and report every verdict only
+    #[arg(long)]
+    audit: bool,
+    /// Show the kernel programs' own diagnostics
+    #[arg(long)]
+    debug: bool,
+    /// Size of the ring buffer for verdicts and processes' lives, in bytes (a power of two, at least 4096)
+    #[arg(long, value_name = "BYTES", default_value_t = Settings::default().verdict_ring, value_parser = ring_size)]
+    verdict_ring: u32,
+    /// Size of the ring buffer for allowed operations, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = Settings::default().bulk_ring, value_parser = ring_size)]
+    bulk_ring: u32,
+    /// Processes that can be guarded at once; one more is killed when it is forked
+    #[arg(long, value_name = "N", default_value_t = Settings::default().max_processes, value_parser = clap::value_parser!(u32).range(1..=1 << 22))]
+    max_processes: u32,
+}
+
+/// Where an administrator's policy is looked for.
+const SYSTEM_POLICY: &str = "/etc/guard/policy.toml";
+
+/// Reads the size of a ring buffer.
+fn ring_size(text: &str) -> Result<u32, String> {
+    match text.parse::<u32>() {
+        Ok(size) if size.is_power_of_two() && (4096..=1 << 30).contains(&size) => Ok(size),
+        _ => Err("expected a power of two from 4096 to 1073741824".to_owned()),
+    }
+}
+
+impl Common {
+    fn settings(&self, host_wide: bool) -> Settings {
+        Settings {
+            host_wide,
+            verdict_ring: self.verdict_ring,
+            bulk_ring: self.bulk_ring,
+            max_processes: self.max_processes,
+            debug: self.debug,
+        }
+    }
+
+    /// Reads and compiles the policy.
+    fn load_policy(&self) -> anyhow::Result<Compiled> {
+        let system = PathBuf::from(SYSTEM_POLICY);
+        let compiled = match &self.policy {
+            Some(path) => policy::load(path),
+            None if system.exists() => policy::load(&system),
+            None => policy::compile("the policy that guard ships", policy::default_text()),
+        };
+        let compiled = compiled.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        for warning in &compiled.warnings {
+            eprintln!("{warning}");
+        }
+        Ok(compiled)
+    }
+
+    fn sink(&self) -> anyhow::Result<Option<Sink>> {
+        Ok(self.events.as_deref().map(Sink::open).transpose()?)
+    }
+}
+
+/// Runs the program; the exit code is the command's own where there is one.
+#[must_use]
+pub fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("guard: no runtime: {error}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let result = match Cli::parse().command {
+        Command::Run(run) => runtime.block_on(run.run()),
+        Command::Daemon(daemon) => runtime.block_on(daemon.run()),
+    };
+    result.unwrap_or_else(|error| {
+        // A policy's errors are whole texts of their own.
+        let text = format!("{error:#}");
+        if text.starts_with("error") {
+            eprintln!("{text}");
+        } else {
+            eprintln!("guard: {text}");
+        }
+        ExitCode::from(FAILED)
+    })
+}

@@ -1,0 +1,114 @@
+//! What people read on a terminal.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use crate::record::event::Event;
+use crate::watch::Totals;
+
+/// Writes lines for people to standard error, in colour where that is a terminal.
+pub struct Screen {
+    colour: bool,
+    json: bool,
+    began: std::time::Instant,
+}
+
+impl Screen {
+    /// A screen; `json` writes events as JSON instead.
+    #[must_use]
+    pub fn new(json: bool) -> Self {
+        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+        Self { colour, json, began: std::time::Instant::now() }
+    }
+
+    /// Shows an event, if it is one to be seen at once.
+    pub fn show(&self, event: &Event) {
+        let shown = event.verdict.is_some() || event.op == "lost";
+        if !shown {
+            return;
+        }
+        let line = if self.json {
+            serde_json::to_string(event).unwrap_or_default()
+        } else if event.op == "lost" {
+            let count = event.count.unwrap_or(0);
+            format!("guard: lost: {count} x {}", event.kind.unwrap_or("unknown"))
+        } else {
+            self.sentence(event)
+        };
+        // A closed standard error must not stop anything.
+        let _closed = writeln!(std::io::stderr(), "{line}");
+    }
+
+    /// One verdict in one line: what was done about it, what it was, who it was, and why.
+    fn sentence(&self, event: &Event) -> String {
+        let Some(verdict) = &event.verdict else { return String::new() };
+        let (word, paint) = match (verdict.action, verdict.enforced, verdict.backend) {
+            ("log", ..) => ("noted", "\x1b[33m"),
+            ("kill", true, _) => ("ended", "\x1b[1;31m"),
+            (_, true, Some("signal")) => ("stopped", "\x1b[1;31m"),
+            (_, true, _) => ("refused", "\x1b[1;31m"),
+            _ => ("would stop", "\x1b[36m"),
+        };
+        let object = match (&event.argv, &event.path, &event.addr) {
+            (Some(argv), ..) if event.op == "exec" => argv.join(" "),
+            (_, Some(path), _) => path.clone(),
+            (_, _, Some(addr)) => match event.port {
+                Some(port) if addr.contains(':') => format!("[{addr}]:{port}"),
+                Some(port) => format!("{addr}:{port}"),
+                None => addr.clone(),
+            },
+            _ => "something that can't be named".to_owned(),
+        };
+        let process = event.process.as_ref();
+        let exe = process.and_then(|process| process.exe.as_deref()).and_then(|exe| exe.rsplit('/').next());
+        let pid = process.map_or(0, |process| process.pid);
+        let rule = verdict.rule.as_deref().unwrap_or("the policy's default");
+        let reason = verdict.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let happened = if verdict.happened.is_empty() {
+            String::new()
+        } else {
+            format!(" (the file was {} before)", verdict.happened.join(" and "))
+        };
+        let (on, off) = if self.colour { (paint, "\x1b[0m") } else { ("", "") };
+        format!(
+            "guard: {on}{word}{off} {} of {} by {} [{pid}]{happened}; rule {rule}{reason}",
+            event.op,
+            printable(&object),
+            printable(exe.unwrap_or("a process")),
+        )
+    }
+
+    /// The end: what was seen and what was done about it.
+    pub fn summary(&self, totals: &Totals, audit: bool) {
+        if self.json {
+            return;
+        }
+        let count = |op: &str| totals.ops.get(op).copied().unwrap_or(0);
+        let mut text = format!(
+            "guard: {:.1} s, {} programs run, {} files read, {} written, {} connections",
+            self.began.elapsed().as_secs_f64(),
+            count("exec"),
+            count("read"),
+            count("write"),
+            count("connect") + count("send"),
+        );
+        let mut rules: Vec<_> = totals.rules.iter().collect();
+        rules.sort();
+        if rules.is_empty() {
+            text.push_str("; nothing to object to");
+        } else {
+            let list: Vec<_> = rules.iter().map(|(rule, count)| format!("{rule} {count}")).collect();
+            text.push_str(if audit { "; would have applied: " } else { "; rules applied: " });
+            text.push_str(&list.join(", "));
+        }
+        if totals.left > 0 {
+            let left = totals.left;
+            text.push_str(&format!("; {left} left-behind processes go on without guard"));
+        }
+        let _closed = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// A text from outside without the bytes that could play tricks on a terminal.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
+}

@@ -1,0 +1,162 @@
+//! Agents that run already when guard starts.
+//!
+//! The programs are attached first, so whatever is forked or executed from then on is followed; what was there before is
+//! entered from /proc, again and again until nothing is found any more. Entries are only ever added, so it does not
+//! matter in which order both see a process.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use guard_common::tree::{MEMBER_AGENT, MEMBER_LABELLED, MEMBER_SEEDED, Member, id_of};
+use guard_common::words::Scope;
+use procfs::process::{Process, all_processes};
+
+use super::{Image, repo, users};
+use crate::kernel::Kernel;
+use crate::policy::{Compiled, Places};
+use crate::record::redact;
+
+/// Variable that carries the agent's call id.
+const CALL_LABEL: &str = "CODEX_TOOL_CALL_ID";
+/// Variable that carries the agent's session id.
+const SESSION_LABEL: &str = "CODEX_SESSION_ID";
+/// Rounds after which a machine that keeps forking is taken as seeded: the programs follow the rest.
+const MAX_ROUNDS: usize = 16;
+
+/// A process that was entered.
+pub struct Seeded {
+    /// Its id.
+    pub pid: u32,
+    /// Its entry.
+    pub member: Member,
+    /// What it runs.
+    pub image: Image,
+    /// The agent's session id, where the process carries it.
+    pub session: Option<String>,
+    /// The agent's call id, where the process carries it.
+    pub call: Option<String>,
+}
+
+/// What /proc says of a process.
+struct Found {
+    parent: u32,
+    start: u64,
+    exe: Vec<u8>,
+}
+
+/// Enters every running agent and what descends from it.
+///
+/// # Errors
+/// If /proc can't be read or the map is full.
+pub fn seed(kernel: &mut Kernel, policy: &Compiled) -> anyhow::Result<Vec<Seeded>> {
+    let mut seeded = Vec::new();
+    let mut tables = policy.tables();
+    let tick = 1_000_000_000 / procfs::ticks_per_second();
+    for _ in 0..MAX_ROUNDS {
+        let found = look(tick)?;
+        let mut order: Vec<u32> = found.keys().copied().collect();
+        // Parents first, so that one round enters whole families.
+        order.sort_by_key(|pid| found[pid].start);
+        let mut entered = 0;
+        for pid in order {
+            let process = &found[&pid];
+            if kernel.member(pid).is_some() {
+                continue;
+            }
+            let agent = tables.agent_of(&process.exe, &Places::default());
+            let member = match (kernel.member(process.parent), agent) {
+                (Some(parent), _) => inherit(parent, pid, process, agent),
+                (None, Some(agent)) => root(kernel, pid, process, agent)?,
+                (None, None) => continue,
+            };
+            if let Some(one) = enter(kernel, pid, process, member, tick)? {
+                entered += 1;
+                seeded.push(one);
+            }
+        }
+        if entered == 0 {
+            break;
+        }
+    }
+    Ok(seeded)
+}
+
+fn look(tick: u64) -> anyhow::Result<HashMap<u32, Found>> {
+    let mut found = HashMap::new();
+    for process in all_processes().context("/proc can't be read")?.flatten() {
+        // A process may end at any moment; kernel threads have no executable.
+        let (Ok(stat), Ok(exe)) = (process.stat(), process.exe()) else { continue };
+        let exe = exe.as_os_str().as_bytes();
+        let exe = exe.strip_suffix(b" (deleted)").unwrap_or(exe).to_vec();
+        found.insert(stat.pid as u32, Found { parent: stat.ppid as u32, start: stat.starttime * tick, exe });
+    }
+    Ok(found)
+}
+
+fn root(kernel: &mut Kernel, pid: u32, process: &Found, agent: u8) -> anyhow::Result<Member> {
+    let tree = id_of(pid, process.start);
+    let member = Member {
+        tree,
+        start: process.start,
+        agent,
+        scope: Scope::Harness as u8,
+        flags: MEMBER_AGENT | MEMBER_SEEDED,
+        ..Member::default()
+    };
+    let running = Process::new(pid as i32);
+    let cwd = running.as_ref().ok().and_then(|running| running.cwd().ok()).unwrap_or_default();
+    let uid = running.ok().and_then(|running| running.uid().ok());
+    let home = uid.and_then(users::home_of).unwrap_or_default();
+    kernel.set_places(tree, repo::top_level(&cwd).as_os_str().as_bytes(), &home)?;
+    Ok(member)
+}
+
+fn inherit(parent: Member, pid: u32, process: &Found, agent: Option<u8>) -> Member {
+    let mut member = Member { start: process.start, flags: parent.flags & MEMBER_LABELLED | MEMBER_SEEDED, ..parent };
+    if parent.flags & MEMBER_AGENT != 0 {
+        member.call = id_of(pid, process.start);
+    }
+    if let Some(agent) = agent.filter(|_| member.flags & MEMBER_LABELLED == 0) {
+        member.agent = agent;
+        member.call = 0;
+        member.flags |= MEMBER_AGENT;
+    }
+    member
+}
+
+/// Enters one process, unless it has ended in the meantime.
+fn enter(
+    kernel: &mut Kernel,
+    pid: u32,
+    process: &Found,
+    mut member: Member,
+    tick: u64,
+) -> anyhow::Result<Option<Seeded>> {
+    let Ok(running) = Process::new(pid as i32) else { return Ok(None) };
+    let environment = running.environ().unwrap_or_default();
+    let label = |name: &str| environment.get(Path::new(name).as_os_str()).map(|value| value.to_string_lossy().into_owned());
+    let (mut session, mut call) = (None, None);
+    if member.flags & (MEMBER_LABELLED | MEMBER_AGENT) == 0
+        && let Some(found) = label(CALL_LABEL)
+    {
+        member.call = id_of(pid, process.start);
+        member.scope = Scope::Tool as u8;
+        member.flags |= MEMBER_LABELLED;
+        call = Some(found);
+        session = label(SESSION_LABEL);
+    }
+    kernel.enter_new(pid, member)?;
+    // The id may have been given to another process between the look and the entry.
+    if !running.stat().is_ok_and(|stat| stat.starttime * tick == process.start) {
+        kernel.leave(pid);
+        return Ok(None);
+    }
+    let image = Image {
+        exe: String::from_utf8_lossy(&process.exe).into_owned(),
+        argv: redact::argv(running.cmdline().unwrap_or_default()),
+        cwd: running.cwd().map(|cwd| cwd.to_string_lossy().into_owned()).unwrap_or_default(),
+    };
+    Ok(Some(Seeded { pid, member, image, session, call }))
+}

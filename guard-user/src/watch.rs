@@ -1,0 +1,515 @@
+//! The way of a record through user space: decoded, given its names, told, written.
+//!
+//! One task owns it all. The kernel has decided already; nothing here changes a verdict, except that what the kernel
+//! can't reach by itself is finished: the rest of a call that was ended, and what a session leaves behind.
+
+mod tell;
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use aya::maps::{MapData, RingBuf};
+use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member};
+use guard_common::words::{Action, Backend, Mode, Op, Scope};
+use tokio::io::unix::AsyncFd;
+
+use crate::kernel::{Kernel, Settings, Target};
+use crate::policy::{Compiled, RuleInfo};
+use crate::record::decode::{Body, Record, decode};
+use crate::record::event::Event;
+use crate::record::{Sink, clock};
+use crate::session::{Processes, repo, seed, users};
+
+/// Policies whose rule names are remembered: records that were written under them may still arrive.
+const REMEMBERED_POLICIES: usize = 16;
+/// Records of the bulk that are handled before the verdicts are looked at again.
+const BULK_BATCH: usize = 4096;
+/// How long a process may take to end by itself after its session has.
+const GRACE: Duration = Duration::from_millis(500);
+/// How often counters are looked at, and what is due is done.
+pub const TICK: Duration = Duration::from_millis(250);
+
+/// What is known of a call.
+#[derive(Clone, Debug, Default)]
+struct Call {
+    tree: Id,
+    session: Option<Arc<str>>,
+    label: Option<Arc<str>>,
+}
+
+/// What is known of a tree.
+#[derive(Debug, Default)]
+struct Tree {
+    root: (u32, u64),
+    agent: Option<String>,
+    /// Processes that keep the session going.
+    agents: HashSet<u32>,
+    calls: Vec<Id>,
+    /// When to look at what was left behind.
+    settle: Option<Instant>,
+}
+
+/// What happened so far, in numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Operations by kind.
+    pub ops: HashMap<&'static str, u64>,
+    /// Verdicts by action.
+    pub actions: HashMap<&'static str, u64>,
+    /// Verdicts other than allow, by rule.
+    pub rules: HashMap<String, u64>,
+    /// Losses by kind.
+    pub lost: HashMap<&'static str, u64>,
+    /// Processes that outlived their session and were not ended.
+    pub left: u64,
+}
+
+/// Guards, and tells what happens.
+pub struct Watch<'a> {
+    kernel: Kernel,
+    policy: Compiled,
+    generation: u32,
+    policies: VecDeque<(u32, Arc<Vec<RuleInfo>>)>,
+    mode: Mode,
+    audit: bool,
+    processes: Processes,
+    calls: HashMap<Id, Call>,
+    trees: HashMap<Id, Tree>,
+    /// Calls whose processes are still being ended.
+    ending: HashMap<Id, Instant>,
+    sink: Option<Sink>,
+    tell: Box<dyn FnMut(&Event) + 'a>,
+    counters: HashMap<&'static str, u64>,
+    garbled: u64,
+    totals: Totals,
+    verdicts: AsyncFd<RingBuf<MapData>>,
+    bulk: AsyncFd<RingBuf<MapData>>,
+}
+
+impl<'a> Watch<'a> {
+    /// Loads the programs with `policy` in force; nothing is attached yet. `audit` carries nothing out, whatever the
+    /// policy says. `tell` is called with every event that is no allowed operation.
+    ///
+    /// # Errors
+    /// Whatever keeps the programs from loading.
+    pub fn load(
+        settings: &Settings,
+        mut policy: Compiled,
+        audit: bool,
+        sink: Option<Sink>,
+        tell: impl FnMut(&Event) + 'a,
+    ) -> anyhow::Result<Self> {
+        if audit {
+            policy.set_mode(Mode::Audit);
+        }
+        policy.set_generation(1);
+        let mut kernel = Kernel::load(settings, &policy)?;
+        let (verdicts, bulk) = kernel.take_rings()?;
+        Ok(Self {
+            kernel,
+            generation: 1,
+            policies: VecDeque::from([(1, Arc::new(policy.rules.clone()))]),
+            mode: policy.mode,
+            policy,
+            audit,
+            processes: Processes::default(),
+            calls: HashMap::new(),
+            trees: HashMap::new(),
+            ending: HashMap::new(),
+            sink,
+            tell: Box::new(tell),
+            counters: HashMap::new(),
+            garbled: 0,
+            totals: Totals::default(),
+            verdicts: AsyncFd::new(verdicts).context("the verdicts' ring buffer can't be waited for")?,
+            bulk: AsyncFd::new(bulk).context("the bulk's ring buffer can't be waited for")?,
+        })
+    }
+
+    /// Attaches the programs: from here on the policy is in force.
+    ///
+    /// # Errors
+    /// Names the hook that refused.
+    pub fn attach(&mut self) -> anyhow::Result<()> {
+        self.kernel.attach()
+    }
+
+    /// Enters the agents that run already; how many processes that were.
+    ///
+    /// # Errors
+    /// If /proc can't be read, or the map is full.
+    pub fn seed(&mut self) -> anyhow::Result<usize> {
+        let seeded = seed::seed(&mut self.kernel, &self.policy)?;
+        let now = clock::now_since_boot();
+        let count = seeded.len();
+        for one in seeded {
+            let member = one.member;
+            self.processes.executed(one.pid, member.start, member.start, one.image);
+            let tree = self.trees.entry(member.tree).or_default();
+            if member.flags & MEMBER_AGENT != 0 {
+                tree.agents.insert(one.pid);
+            }
+            if member.call != 0 {
+                tree.calls.push(member.call);
+                let call = self.calls.entry(member.call).or_default();
+                call.tree = member.tree;
+                if let Some(label) = one.call {
+                    call.label = Some(label.into());
+                    call.session = one.session.map(Into::into);
+                }
+            }
+            if tree.root == (0, 0) {
+                tree.root = (one.pid, member.start);
+                tree.agent = self.policy.agents.get(member.agent as usize).map(|agent| agent.name.clone());
+                let event = self.event_about("session-start", &member, one.pid, now);
+                self.publish(&event);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Enters `pid` as the root of a tree of its own, with `repo` and `home` as its places.
+    ///
+    /// # Errors
+    /// If a map is full.
+    pub fn enter_root(&mut self, pid: u32, member: Member, repo: &[u8], home: &[u8]) -> anyhow::Result<()> {
+        self.kernel.set_places(member.tree, repo, home)?;
+        self.kernel.enter(pid, member)?;
+        let tree = self.trees.entry(member.tree).or_default();
+        tree.root = (pid, member.start);
+        tree.agents.insert(pid);
+        let event = self.event_about("session-start", &member, pid, clock::now_since_boot());
+        self.publish(&event);
+        Ok(())
+    }
+
+    /// Replaces the policy in the kernel, at once and whole.
+    ///
+    /// # Errors
+    /// If the kernel refuses it; the old one stays in force.
+    pub fn reload(&mut self, mut policy: Compiled) -> anyhow::Result<()> {
+        if self.audit {
+            policy.set_mode(Mode::Audit);
+        }
+        let generation = self.generation + 1;
+        policy.set_generation(generation);
+        self.kernel.install(&policy)?;
+        self.generation = generation;
+        if self.policies.len() == REMEMBERED_POLICIES {
+            self.policies.pop_front();
+        }
+        self.policies.push_back((generation, Arc::new(policy.rules.clone())));
+        self.mode = policy.mode;
+        self.policy = policy;
+        Ok(())
+    }
+
+    /// The totals so far.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Whether verdicts are carried out.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether all of a tree's records have been handled and its end was told.
+    #[must_use]
+    pub fn ended(&self, tree: Id) -> bool {
+        !self.trees.contains_key(&tree)
+    }
+
+    /// Waits for records and handles them. Safe to drop at any moment.
+    ///
+    /// # Errors
+    /// If a ring buffer can't be waited for.
+    pub async fn step(&mut self) -> anyhow::Result<()> {
+        {
+            let (verdicts, bulk) = (self.verdicts.readable(), self.bulk.readable());
+            tokio::select! {
+                ready = verdicts => ready?.clear_ready(),
+                ready = bulk => ready?.clear_ready(),
+            }
+        }
+        self.drain();
+        Ok(())
+    }
+
+    /// Handles every record there is, verdicts and lifecycle first.
+    pub fn drain(&mut self) {
+        loop {
+            while self.take_verdict() {}
+            let mut taken = 0;
+            while taken < BULK_BATCH && self.take_bulk() {
+                taken += 1;
+            }
+            if taken < BULK_BATCH {
+                break;
+            }
+        }
+        if let Some(sink) = &mut self.sink {
+            sink.flush();
+        }
+    }
+
+    fn take_verdict(&mut self) -> bool {
+        let record = match self.verdicts.get_mut().next() {
+            Some(item) => decode(&item),
+            None => return false,
+        };
+        match record {
+            Ok(record) => self.handle(record),
+            Err(_) => self.garbled += 1,
+        }
+        true
+    }
+
+    fn take_bulk(&mut self) -> bool {
+        let record = match self.bulk.get_mut().next() {
+            Some(item) => decode(&item),
+            None => return false,
+        };
+        match record {
+            Ok(record) => self.handle(record),
+            Err(_) => self.garbled += 1,
+        }
+        true
+    }
+
+    fn handle(&mut self, record: Record) {
+        self.learn(&record);
+        let head = record.head;
+        if self.wanted(&record) {
+            let event = self.event_of(record.clone());
+            self.publish(&event);
+        } else {
+            self.count_op(&record);
+        }
+        match record.body {
+            Body::Exit(_) => self.exited(&head),
+            _ if head.action == Action::Kill as u8 && head.backend != Backend::None as u8 && head.call != 0 => {
+                self.ending.insert(head.call, Instant::now());
+                self.end_calls();
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether anybody wants the event of a record.
+    fn wanted(&self, record: &Record) -> bool {
+        !matches!(record.body, Body::Fork) && (self.sink.is_some() || record.head.action != Action::Allow as u8)
+    }
+
+    /// Takes from a record what later ones will need.
+    fn learn(&mut self, record: &Record) {
+        let head = &record.head;
+        match &record.body {
+            Body::Exec { body, enrol, path, cwd, session, call, argv } => {
+                let image = tell::image(path, cwd, argv);
+                self.processes.executed(head.tgid, head.start, head.time, image);
+                if *enrol {
+                    self.enrolled(head, cwd);
+                }
+                let tree = self.trees.entry(head.tree).or_default();
+                if body.member & u32::from(MEMBER_AGENT | MEMBER_RUN) != 0 {
+                    tree.agents.insert(head.tgid);
+                    if let Some(agent) = self.policy.agents.get(head.agent as usize) {
+                        tree.agent = Some(agent.name.clone());
+                    }
+                } else {
+                    tree.agents.remove(&head.tgid);
+                }
+                if !call.is_empty() {
+                    tree.calls.push(head.call);
+                    let known = self.calls.entry(head.call).or_default();
+                    known.tree = head.tree;
+                    known.label = Some(String::from_utf8_lossy(call).into());
+                    known.session = (!session.is_empty()).then(|| String::from_utf8_lossy(session).into());
+                }
+            }
+            Body::Fork | Body::Doomed => {
+                let parent = self.processes.running(head.ppid);
+                self.processes.forked(parent, (head.tgid, head.start), head.time);
+            }
+            _ => {}
+        }
+    }
+
+    /// An agent has become the root of a tree: finds its places.
+    fn enrolled(&mut self, head: &guard_common::event::Head, cwd: &[u8]) {
+        use std::os::unix::ffi::OsStrExt as _;
+        let folder = std::path::Path::new(std::ffi::OsStr::from_bytes(cwd));
+        let top = repo::top_level(folder);
+        let home = users::home_of(head.uid).unwrap_or_default();
+        // Without room for its places, the ones that the programs found stay.
+        if self.kernel.set_places(head.tree, top.as_os_str().as_bytes(), &home).is_err() {
+            self.garbled += 1;
+        }
+        self.trees.insert(head.tree, Tree { root: (head.tgid, head.start), ..Tree::default() });
+    }
+
+    fn exited(&mut self, head: &guard_common::event::Head) {
+        self.processes.exited(head.tgid, head.start);
+        if let Some(tree) = self.trees.get_mut(&head.tree)
+            && tree.agents.remove(&head.tgid)
+            && tree.agents.is_empty()
+        {
+            tree.settle = Some(Instant::now() + GRACE);
+        }
+    }
+
+    /// Does what is due: looks at the counters, ends calls, judges what sessions left behind.
+    pub fn tick(&mut self) {
+        self.drain();
+        self.end_calls();
+        let due: Vec<Id> = self.trees.iter().filter(|(_, tree)| tree.settle.is_some()).map(|(id, _)| *id).collect();
+        for tree in due {
+            self.settle(tree);
+        }
+        self.report_losses();
+        if let Some(sink) = &mut self.sink {
+            sink.flush();
+        }
+    }
+
+    /// Kills what is left of calls that were ended, each process held so that no other can be hit. The programs see
+    /// to it that such a call's processes fork no more.
+    fn end_calls(&mut self) {
+        if self.ending.is_empty() {
+            return;
+        }
+        let mut alive = HashSet::new();
+        let members: Vec<_> = self.kernel.members().filter(|(_, member)| self.ending.contains_key(&member.call)).collect();
+        for (pid, member) in members {
+            alive.insert(member.call);
+            self.kill(pid, &member);
+        }
+        // A fork under way when the call was ended may show its child a moment later.
+        self.ending.retain(|call, since| alive.contains(call) || since.elapsed() < GRACE);
+    }
+
+    /// Kills a member, if it still is the same process.
+    fn kill(&self, pid: u32, member: &Member) -> bool {
+        match Target::hold(pid) {
+            Ok(Some(target)) if self.kernel.member(pid).is_some_and(|now| now.start == member.start) => {
+                target.kill().unwrap_or(false)
+            }
+            _ => false,
+        }
+    }
+
+    /// A session's last agent process has ended: judges what it left behind once it had time to go by itself.
+    fn settle(&mut self, id: Id) {
+        let members: Vec<_> = self.kernel.members().filter(|(_, member)| member.tree == id).collect();
+        let Some(tree) = self.trees.get_mut(&id) else { return };
+        if members.iter().any(|(_, member)| member.flags & (MEMBER_AGENT | MEMBER_RUN) != 0) {
+            // Another process of the tree became an agent in the meantime.
+            tree.agents.extend(
+                members.iter().filter(|(_, member)| member.flags & (MEMBER_AGENT | MEMBER_RUN) != 0).map(|(pid, _)| *pid),
+            );
+            tree.settle = None;
+            return;
+        }
+        if !members.is_empty() && tree.settle.is_some_and(|due| Instant::now() < due) {
+            return;
+        }
+        self.drain();
+        for (pid, member) in &members {
+            self.judge_left(*pid, member);
+        }
+        let Some(tree) = self.trees.remove(&id) else { return };
+        let (pid, start) = tree.root;
+        let member = Member { tree: id, start, ..Member::default() };
+        let mut event = self.event_about("session-end", &member, pid, clock::now_since_boot());
+        event.agent = tree.agent;
+        event.scope = None;
+        self.publish(&event);
+        for call in &tree.calls {
+            self.calls.remove(call);
+        }
+        self.kernel.forget_tree(id, tree.calls);
+    }
+
+    /// Judges a process that outlived its session.
+    fn judge_left(&mut self, pid: u32, member: &Member) {
+        let scope = Scope::from_number(member.scope).unwrap_or(Scope::Tool);
+        let decision = self.policy.tables().decide(
+            Op::Outlive,
+            scope,
+            &crate::policy::Object::Unknown,
+            &crate::policy::Places::default(),
+            0,
+        );
+        let kills = decision.action >= Action::Deny && self.mode == Mode::Enforce;
+        let enforced = kills && self.kill(pid, member);
+        if !enforced {
+            self.totals.left += 1;
+        }
+        let mut event = self.event_about(Op::Outlive.word(), member, pid, clock::now_since_boot());
+        event.path = event.process.as_ref().and_then(|process| process.exe.clone());
+        let backend = if enforced { Backend::Signal } else { Backend::None };
+        event.verdict = Some(self.verdict(self.generation, decision.rule, decision.action, enforced, backend));
+        self.publish(&event);
+    }
+
+    fn report_losses(&mut self) {
+        let mut losses = Vec::new();
+        for (name, value) in self.kernel.counters() {
+            let before = self.counters.insert(name, value).unwrap_or(0);
+            if value > before {
+                losses.push((name, value - before));
+            }
+        }
+        if self.garbled > 0 {
+            losses.push(("garbled", std::mem::take(&mut self.garbled)));
+        }
+        if let Some((lost, error)) = self.sink.as_mut().and_then(Sink::take_failure) {
+            eprintln!("guard: {lost} events could not be written: {error}");
+            losses.push(("not-written", lost));
+        }
+        for (kind, count) in losses {
+            *self.totals.lost.entry(kind).or_default() += count;
+            let event = Event {
+                time: clock::time_of_day(clock::now_since_boot()),
+                op: "lost",
+                kind: Some(kind),
+                count: Some(count),
+                ..Event::default()
+            };
+            self.publish(&event);
+        }
+    }
+
+    /// Counts an event, tells it unless it is an allowed operation, and writes it.
+    fn publish(&mut self, event: &Event) {
+        *self.totals.ops.entry(event.op).or_default() += 1;
+        if let Some(verdict) = &event.verdict {
+            *self.totals.actions.entry(verdict.action).or_default() += 1;
+            if verdict.action != Action::Allow.word() {
+                let rule = verdict.rule.clone().unwrap_or_else(|| "default".to_owned());
+                *self.totals.rules.entry(rule).or_default() += 1;
+            }
+        }
+        if event.verdict.as_ref().is_none_or(|verdict| verdict.action != Action::Allow.word()) {
+            (self.tell)(event);
+        }
+        if let Some(sink) = &mut self.sink {
+            sink.write(event);
+        }
+    }
+
+    /// Counts an allowed operation that nobody wants the event of.
+    fn count_op(&mut self, record: &Record) {
+        let op = match record.body {
+            Body::Exit(_) => "exit",
+            Body::Fork => "fork",
+            _ => Op::from_number(record.head.op).map_or("unknown", Op::word),
+        };
+        *self.totals.ops.entry(op).or_default() += 1;
+    }
+}

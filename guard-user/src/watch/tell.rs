@@ -1,0 +1,201 @@
+//! Gives records their names: the JSON event of each.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use guard_common::event::{
+    FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, Head, NO_RULE, OPENED_CREATED, OPENED_READ,
+    OPENED_TRUNCATED, OPENED_WRITE,
+};
+use guard_common::tree::Member;
+use guard_common::words::{Action, Backend, Op, Scope};
+
+use super::Watch;
+use crate::record::decode::{Body, Record};
+use crate::record::event::{Event, Exit, Open, Process, Verdict};
+use crate::record::{clock, redact};
+use crate::session::Image;
+
+/// Bytes as text; what is no UTF-8 is replaced.
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bytes as text, absent where there are none.
+fn known(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| text(bytes))
+}
+
+/// The words of a command line, secrets removed.
+fn words(argv: &[u8]) -> Vec<String> {
+    let argv = argv.strip_suffix(b"\0").unwrap_or(argv);
+    if argv.is_empty() {
+        return Vec::new();
+    }
+    redact::argv(argv.split(|byte| *byte == 0).map(text).collect())
+}
+
+/// What an exec made of its process.
+pub(super) fn image(path: &[u8], cwd: &[u8], argv: &[u8]) -> Image {
+    Image { exe: text(path), argv: words(argv), cwd: text(cwd) }
+}
+
+impl Watch<'_> {
+    /// The event of a record.
+    pub(super) fn event_of(&self, record: Record) -> Event {
+        let head = record.head;
+        let mut event = self.event_of_head(&head);
+        match record.body {
+            Body::Exec { enrol, path, argv, .. } => {
+                event.op = if enrol { "session-start" } else { Op::Exec.word() };
+                event.path = known(&path);
+                event.argv = Some(words(&argv));
+                event.argv_cut = head.flags & FLAG_ARGV_CUT != 0;
+                if !enrol {
+                    event.verdict = Some(self.verdict_of(&head));
+                }
+            }
+            Body::Open { body, path } => {
+                let opened = |bit| body.opened & bit != 0;
+                event.path = known(&path);
+                event.inner_path = head.flags & FLAG_INNER_PATH != 0;
+                event.open = Some(Open {
+                    read: opened(OPENED_READ),
+                    write: opened(OPENED_WRITE),
+                    created: opened(OPENED_CREATED),
+                    truncated: opened(OPENED_TRUNCATED),
+                    flags: body.file_flags,
+                    result: body.result,
+                });
+                let mut verdict = self.verdict_of(&head);
+                if verdict.backend == Some(Backend::Signal.word()) {
+                    // The signal comes after the fact.
+                    let stays = [(OPENED_CREATED, "created"), (OPENED_TRUNCATED, "truncated")];
+                    verdict.happened = stays.iter().filter(|(bit, _)| opened(*bit)).map(|(_, what)| *what).collect();
+                }
+                event.verdict = Some(verdict);
+            }
+            Body::Connect { body, path } => {
+                if i32::from(body.family) == libc::AF_UNIX {
+                    event.path = known(&path);
+                    event.proto = Some("unix");
+                } else {
+                    if body.address != [0; 16] || body.port != 0 {
+                        event.addr = Some(address(body.address).to_string());
+                        event.port = Some(body.port);
+                    }
+                    event.proto = match i32::from(body.protocol) {
+                        libc::IPPROTO_TCP => Some("tcp"),
+                        libc::IPPROTO_UDP => Some("udp"),
+                        libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => Some("icmp"),
+                        _ => None,
+                    };
+                }
+                event.verdict = Some(self.verdict_of(&head));
+            }
+            Body::Exit(exit) => {
+                event.op = "exit";
+                let signal = (exit.status & 0x7f) as u8;
+                event.exit = Some(if signal == 0 {
+                    Exit { code: Some((exit.status >> 8 & 0xff) as u8), signal: None }
+                } else {
+                    Exit { code: None, signal: Some(signal) }
+                });
+            }
+            Body::Fork => event.op = "fork",
+            Body::Doomed => {
+                event.op = "fork";
+                let mut verdict = self.verdict_of(&head);
+                verdict.reason = Some(if head.flags & FLAG_CALL_ENDED != 0 {
+                    "The call this process belongs to was ended.".to_owned()
+                } else {
+                    "The table of guarded processes is full; a process that can't be followed must not run.".to_owned()
+                });
+                event.verdict = Some(verdict);
+            }
+        }
+        event
+    }
+
+    /// An event about a process as it is now, with nothing attempted.
+    pub(super) fn event_about(&self, op: &'static str, member: &Member, pid: u32, time: u64) -> Event {
+        let head = Head {
+            time,
+            tree: member.tree,
+            call: member.call,
+            start: member.start,
+            tgid: pid,
+            scope: member.scope,
+            agent: member.agent,
+            rule: NO_RULE,
+            ..Head::default()
+        };
+        let mut event = self.event_of_head(&head);
+        event.op = op;
+        if let Some(process) = &mut event.process {
+            (process.ppid, process.uid) = (None, None);
+        }
+        event
+    }
+
+    /// What every event of a process has.
+    fn event_of_head(&self, head: &Head) -> Event {
+        let image = self.processes.image(head.tgid, head.start, head.time);
+        let call = self.calls.get(&head.call);
+        let (exe, argv, cwd) = image.map_or((None, None, None), |image| {
+            (known(image.exe.as_bytes()), Some(image.argv.clone()), known(image.cwd.as_bytes()))
+        });
+        Event {
+            time: clock::time_of_day(head.time),
+            op: Op::from_number(head.op).map_or("unknown", Op::word),
+            session: call.and_then(|call| call.session.as_deref()).map(ToOwned::to_owned),
+            tree: Some(format!("{:016x}", head.tree)),
+            agent: self.policy.agents.get(head.agent as usize).map(|agent| agent.name.clone()),
+            scope: Scope::from_number(head.scope).map(Scope::word),
+            call: call.and_then(|call| call.label.as_deref()).map(ToOwned::to_owned),
+            process: Some(Process {
+                pid: head.tgid,
+                ppid: (head.ppid != 0).then_some(head.ppid),
+                start: head.start,
+                exe,
+                argv,
+                cwd,
+                uid: Some(head.uid),
+            }),
+            ..Event::default()
+        }
+    }
+
+    fn verdict_of(&self, head: &Head) -> Verdict {
+        let action = Action::from_number(head.action).unwrap_or(Action::Deny);
+        let backend = Backend::from_number(head.backend).unwrap_or(Backend::None);
+        let rule = (head.rule != NO_RULE).then_some(head.rule);
+        self.verdict(head.generation, rule, action, head.flags & FLAG_ENFORCED != 0, backend)
+    }
+
+    /// A verdict under the policy of number `generation`.
+    pub(super) fn verdict(
+        &self,
+        generation: u32,
+        rule: Option<u16>,
+        action: Action,
+        enforced: bool,
+        backend: Backend,
+    ) -> Verdict {
+        let rules = self.policies.iter().find(|(number, _)| *number == generation).map(|(_, rules)| rules);
+        let info = rule.and_then(|rule| rules?.get(usize::from(rule)));
+        Verdict {
+            action: action.word(),
+            rule: info.map(|info| info.name.clone()),
+            reason: info.and_then(|info| info.reason.clone()),
+            enforced,
+            backend: (backend != Backend::None).then(|| backend.word()),
+            happened: Vec::new(),
+        }
+    }
+}
+
+/// An address as people write it: IPv4 where it is mapped.
+fn address(bytes: [u8; 16]) -> IpAddr {
+    let address = Ipv6Addr::from(bytes);
+    address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
+}
