@@ -120,7 +120,7 @@ impl Scene {
             (_, Some("outlive")) => {
                 format!("process {} (`{argv}`), still running at the end", event["process"]["pid"])
             }
-            (_, op) => format!("{} of `{argv}`", op.unwrap_or("?")),
+            (_, op) => format!("{} by `{argv}`", op.unwrap_or("?")),
         };
         Some(Report { rule: text(&event["verdict"]["rule"]), reason: text(&event["verdict"]["reason"]), what })
     }

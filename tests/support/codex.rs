@@ -162,6 +162,7 @@ impl Desk {
     fn fill_repo(&self) {
         self.scratch.write("repo/.env", format!("STRIPE_KEY={SECRET}\n"));
         self.scratch.write("repo/.env.example", "STRIPE_KEY=\n");
+        self.scratch.write("repo/.gitignore", ".env\n__pycache__/\n");
         self.scratch.write("repo/.github/workflows/ci.yml", WORKFLOW);
         self.scratch.write("repo/price.py", "def with_tax(price):\n    return price * 1.1\n");
         self.scratch.write(

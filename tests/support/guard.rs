@@ -229,8 +229,10 @@ impl Events {
     }
 }
 
+/// What a failing test shows: what was not simply allowed, and is not just the end of a process.
 impl std::fmt::Display for Events {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|event| writeln!(out, "{event}"))
+        let mut told = self.0.iter().filter(|event| event["verdict"]["action"] != "allow" && event["op"] != "exit");
+        told.try_for_each(|event| writeln!(out, "{event}"))
     }
 }

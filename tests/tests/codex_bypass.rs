@@ -27,7 +27,7 @@ fn the_shipped_policy_is_quiet_on_a_session_in_which_nothing_is_wrong() {
             .patch(support::codex::PATCH)
             .run("python3 -m unittest -q")
             .run("git commit -qam 'Correct the tax' && git show --stat")
-            .run("find / -xdev -maxdepth 2 -name '*.md' 2>/dev/null | head; grep -rn tax . | head")
+            .run("find / -xdev -maxdepth 2 -name '*.md' 2>/dev/null | head; grep -n tax *.py")
             .run("t=$(mktemp) && echo x > $t && rm $t; mkdir -p build && cp price.py build/ && rm -r build")
             .say("All done.");
         let model = Model::start(8765, script, &[]).expect("a model");
