@@ -177,6 +177,20 @@ pub struct Block {
     pub bytes: [u8; BLOCK_BYTES],
 }
 
+/// A block as the kernel's map declares it: not a structure, because 6.1 finds a map whose value is a
+/// structure, as its types say, different from one that was made without types.
+pub type Words = [u64; BLOCK_BYTES / 8];
+
+impl Block {
+    /// The same memory, seen as a block.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(words: &Words) -> &Self {
+        // SAFETY: same size and alignment, and both are plain bytes.
+        unsafe { &*core::ptr::from_ref(words).cast() }
+    }
+}
+
 const _: () = assert!(size_of::<Automaton>() == BLOCK_BYTES);
 const _: () = assert!(size_of::<Meta>() <= BLOCK_BYTES);
 const _: () = assert!(MAX_LISTS.is_power_of_two() && MAX_FIRINGS.is_power_of_two() && MAX_NODES.is_power_of_two());

@@ -137,7 +137,8 @@ pub fn append_path(slot: u32, start: u32) -> u32 {
         return 0;
     }
     // SAFETY: only an address is computed; the helper behind it checks it.
-    let from = unsafe { (&raw const (*work).walk.text).cast::<u8>().add(masked(start, MAX_TEXT as u32 - 1) as usize) } as u64;
+    let from = unsafe { (&raw const (*work).walk.text).cast::<u8>().add(masked(start, MAX_TEXT as u32 - 1) as usize) }
+        as u64;
     append_kernel(slot, from, end - start)
 }
 

@@ -7,8 +7,8 @@
 //!
 //! For a script, the file is the interpreter and the script is among the words.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::debug;
 use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV, MAX_LABEL, NO_RULE};
@@ -214,16 +214,8 @@ extern "C" fn conclude(slot: u32) -> u32 {
 }
 
 /// A body with nothing in it.
-const EMPTY: Exec = Exec {
-    member: 0,
-    path_len: 0,
-    cwd_len: 0,
-    session_len: 0,
-    call_len: 0,
-    argv_len: 0,
-    argv_total: 0,
-    _pad: 0,
-};
+const EMPTY: Exec =
+    Exec { member: 0, path_len: 0, cwd_len: 0, session_len: 0, call_len: 0, argv_len: 0, argv_total: 0, _pad: 0 };
 
 /// What the process becomes by running `agent`'s executable, or one that is no agent's.
 #[inline(always)]
@@ -355,7 +347,13 @@ extern "C" fn match_argv_names(slot: u32, leaf: u32, arg_start: u64, total: u32)
     // SAFETY: MAX_TEXT + 1 + 4095 is the size of the buffer.
     unsafe {
         *text.add(MAX_TEXT) = 0;
-        if rest != 0 && bpf_probe_read_user(text.add(MAX_TEXT + 1).cast(), masked(rest, 0xfff), (arg_start + u64::from(first)) as *const _) != 0 {
+        if rest != 0
+            && bpf_probe_read_user(
+                text.add(MAX_TEXT + 1).cast(),
+                masked(rest, 0xfff),
+                (arg_start + u64::from(first)) as *const _,
+            ) != 0
+        {
             return 1;
         }
     }

@@ -5,7 +5,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use guard_common::event::{MAX_ARGV, MAX_LABEL};
 use guard_common::offsets::Offsets;
-use guard_common::table::{Block, MAX_BLOCKS};
+use guard_common::table::{MAX_BLOCKS, Words};
 use guard_common::tree::{Doomed, Home, Id, Member, Pipe, Places};
 use guard_common::walk::Walk;
 
@@ -42,7 +42,7 @@ pub static PIPES: HashMap<u64, Pipe> = HashMap::with_max_entries(16384, 0);
 
 /// The policy's two places. A reload fills the one that is not in use and then switches [`ACTIVE`].
 #[btf_map]
-pub static TABLES: ArrayOfMaps<btf_maps::Array<Block, MAX_BLOCKS, BPF_F_INNER_MAP>, 2> = ArrayOfMaps::new();
+pub static TABLES: ArrayOfMaps<btf_maps::Array<Words, MAX_BLOCKS, BPF_F_INNER_MAP>, 2> = ArrayOfMaps::new();
 
 /// Which place of [`TABLES`] is in use.
 #[map]

@@ -8,15 +8,13 @@
 //! Unix sockets are judged when `connect` returns, by what they are then connected to: the listener's own path, from
 //! its directory entry. That is before a byte can be sent.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::helpers::bpf_probe_read_user;
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::SockAddrContext;
 use guard_common::event::{Connect, FLAG_PATH_UNKNOWN, Kind, NO_RULE};
 use guard_common::offsets::ABSENT;
 use guard_common::table::{
-    CELLS, FAMILY_NET, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_RULES, Meta, NEED_OBJECT, NODE_ROOT, 
-
-    RULE_WORDS,
+    CELLS, FAMILY_NET, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_RULES, Meta, NEED_OBJECT, NODE_ROOT, RULE_WORDS,
 };
 use guard_common::tree::{COUNT_PIPES_FULL, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe};
 use guard_common::walk::{self, FACT_OBJECT_UNKNOWN, INTO_TO, MAX_TEXT};
@@ -204,8 +202,7 @@ fn connected_unix(slot: u32, member: &Member, sock: u64) {
     } else {
         verdict::add_path(slot, name.start(), INTO_TO);
     }
-    let verdict =
-        if judged { verdict::of(slot, Op::Connect, member.scope, facts) } else { Verdict::UNJUDGED };
+    let verdict = if judged { verdict::of(slot, Op::Connect, member.scope, facts) } else { Verdict::UNJUDGED };
     let Some(work) = work(slot) else { return };
     // SAFETY: the slot has one user.
     let table = unsafe { (*work).table };
@@ -262,7 +259,12 @@ fn abstract_name(slot: u32, peer: u64) -> Option<Resolved> {
         let text = (&raw mut (*work).walk.text).cast::<u8>();
         *text.add(masked(start - 1, MAX_TEXT as u32 - 1) as usize) = b'@';
         let from = (address + offset!(unix_addr_name) + 3) as *const _;
-        if bpf_probe_read_kernel(text.add(masked(start, MAX_TEXT as u32 - 1) as usize).cast(), masked(len, 0x7f), from) != 0 {
+        if bpf_probe_read_kernel(
+            text.add(masked(start, MAX_TEXT as u32 - 1) as usize).cast(),
+            masked(len, 0x7f),
+            from,
+        ) != 0
+        {
             return None;
         }
     }

@@ -116,7 +116,8 @@ extern "C" fn resolve_path(slot: u32, dentry: u64, mnt: u64, inner: u32) -> u32 
     if inner == 0 && read_or_zero::<u64>(root, offset!(dentry_parent)) != root {
         bits |= PARTIAL;
     }
-    let climb = Climb { dentry, mount: mnt - offset!(mount_mnt), root, position: MAX_TEXT as u32, bits, leaf: 0, inner };
+    let climb =
+        Climb { dentry, mount: mnt - offset!(mount_mnt), root, position: MAX_TEXT as u32, bits, leaf: 0, inner };
     // SAFETY: the slot has one user, as throughout this function.
     unsafe { (*work).climb = climb };
     let mut step = 0;

@@ -8,9 +8,9 @@ use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::BtfTracePointContext;
 
+use crate::file::O_TRUNC;
 use crate::kernel::{self, read_or_zero};
 use crate::maps::{SLOT_SYSCALL, offset, slot};
-use crate::file::O_TRUNC;
 use crate::{act, file, net, tree};
 
 /// `TS_COMPAT`: the call came by the 32-bit entry, also from a 64-bit program (`arch/x86/include/asm/thread_info.h`).

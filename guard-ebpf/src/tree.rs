@@ -8,7 +8,7 @@
 use aya_ebpf::programs::BtfTracePointContext;
 use guard_common::event::{self, Exit, Kind};
 use guard_common::tree::{
-    COUNT_TREE_FULL, DOOMED_PER_BLOCK, MEMBER_LABELLED, MEMBER_AGENT, MEMBER_SEEDED, Member, id_of,
+    COUNT_TREE_FULL, DOOMED_PER_BLOCK, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_SEEDED, Member, id_of,
 };
 use guard_common::words::{Action, Backend, Op};
 
@@ -41,11 +41,7 @@ pub fn forked(ctx: &BtfTracePointContext) -> i32 {
     if tgid != pid {
         return 0;
     }
-    let mut entry = Member {
-        start,
-        flags: parent.flags & (MEMBER_LABELLED | MEMBER_SEEDED),
-        ..parent
-    };
+    let mut entry = Member { start, flags: parent.flags & (MEMBER_LABELLED | MEMBER_SEEDED), ..parent };
     if parent.flags & MEMBER_AGENT != 0 {
         // What the agent itself forks begins a call; the label, if there will be one, names it anew.
         entry.call = id_of(tgid, start);

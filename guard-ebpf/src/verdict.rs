@@ -5,7 +5,8 @@
 
 use guard_common::event::NO_RULE as NO_RULE_16;
 use guard_common::table::{
-    Automaton, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, Meta, NODE_HOME, NODE_REPO, NODE_ROOT,
+    Automaton, Block, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, Meta, NODE_HOME, NODE_REPO,
+    NODE_ROOT,
 };
 use guard_common::tree::{COUNT_POLICY_MISSING, MAX_ANCHOR};
 use guard_common::walk::{self, INTO_ARGV, MAX_CHUNKS, MAX_TEXT, NO_RULE, TEXT_BYTES};
@@ -36,7 +37,7 @@ impl Verdict {
 /// The meta block of the policy in place `table`.
 #[inline(always)]
 pub fn meta(table: u32) -> Option<&'static Meta> {
-    TABLES.get_value(table, &0).map(Meta::of)
+    TABLES.get_value(table, &0).map(|words| Meta::of(Block::of(words)))
 }
 
 /// The automaton in `block` of the policy in place `table`.
@@ -45,7 +46,7 @@ pub fn automaton(table: u32, block: u32) -> Option<&'static Automaton> {
     if block >= MAX_BLOCKS as u32 {
         return None;
     }
-    TABLES.get_value(table, &block).map(Automaton::of)
+    TABLES.get_value(table, &block).map(|words| Automaton::of(Block::of(words)))
 }
 
 /// The place of the policy now in force.

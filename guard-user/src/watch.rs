@@ -66,6 +66,12 @@ pub struct Totals {
     pub left: u64,
 }
 
+/// A ring buffer that can be waited for.
+fn waitable(ring: RingBuf<MapData>) -> anyhow::Result<AsyncFd<RingBuf<MapData>>> {
+    // SAFETY: a ring buffer owns its descriptor, gives always the same one, and keeps it until it is dropped.
+    unsafe { AsyncFd::register(ring) }.context("a ring buffer can't be waited for")
+}
+
 /// Guards, and tells what happens.
 pub struct Watch<'a> {
     kernel: Kernel,
@@ -123,8 +129,8 @@ impl<'a> Watch<'a> {
             counters: HashMap::new(),
             garbled: 0,
             totals: Totals::default(),
-            verdicts: AsyncFd::new(verdicts).context("the verdicts' ring buffer can't be waited for")?,
-            bulk: AsyncFd::new(bulk).context("the bulk's ring buffer can't be waited for")?,
+            verdicts: waitable(verdicts)?,
+            bulk: waitable(bulk)?,
         })
     }
 
@@ -263,7 +269,7 @@ impl<'a> Watch<'a> {
             None => return false,
         };
         match record {
-            Ok(record) => self.handle(record),
+            Ok(record) => self.handle(&record),
             Err(_) => self.garbled += 1,
         }
         true
@@ -275,20 +281,20 @@ impl<'a> Watch<'a> {
             None => return false,
         };
         match record {
-            Ok(record) => self.handle(record),
+            Ok(record) => self.handle(&record),
             Err(_) => self.garbled += 1,
         }
         true
     }
 
-    fn handle(&mut self, record: Record) {
-        self.learn(&record);
+    fn handle(&mut self, record: &Record) {
+        self.learn(record);
         let head = record.head;
-        if self.wanted(&record) {
-            let event = self.event_of(record.clone());
+        if self.wanted(record) {
+            let event = self.event_of(record);
             self.publish(&event);
         } else {
-            self.count_op(&record);
+            self.count_op(record);
         }
         match record.body {
             Body::Exit(_) => self.exited(&head),
@@ -384,7 +390,8 @@ impl<'a> Watch<'a> {
             return;
         }
         let mut alive = HashSet::new();
-        let members: Vec<_> = self.kernel.members().filter(|(_, member)| self.ending.contains_key(&member.call)).collect();
+        let members: Vec<_> =
+            self.kernel.members().filter(|(_, member)| self.ending.contains_key(&member.call)).collect();
         for (pid, member) in members {
             alive.insert(member.call);
             self.kill(pid, &member);
@@ -410,7 +417,10 @@ impl<'a> Watch<'a> {
         if members.iter().any(|(_, member)| member.flags & (MEMBER_AGENT | MEMBER_RUN) != 0) {
             // Another process of the tree became an agent in the meantime.
             tree.agents.extend(
-                members.iter().filter(|(_, member)| member.flags & (MEMBER_AGENT | MEMBER_RUN) != 0).map(|(pid, _)| *pid),
+                members
+                    .iter()
+                    .filter(|(_, member)| member.flags & (MEMBER_AGENT | MEMBER_RUN) != 0)
+                    .map(|(pid, _)| *pid),
             );
             tree.settle = None;
             return;

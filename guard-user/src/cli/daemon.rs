@@ -38,7 +38,9 @@ impl Daemon {
         let policy = self.common.load_policy()?;
         kernel::check_requirements()?;
         if policy.agents.is_empty() {
-            anyhow::bail!("the policy names no agent: nothing would ever be guarded. Add for example\n\n[agent.codex]\nexe = [\"**/codex\"]");
+            anyhow::bail!(
+                "the policy names no agent: nothing would ever be guarded. Add for example\n\n[agent.codex]\nexe = [\"**/codex\"]"
+            );
         }
         let names: Vec<_> = policy.agents.iter().map(|agent| agent.name.clone()).collect();
         let screen = Screen::new(self.json);

@@ -101,8 +101,8 @@ impl Screen {
             text.push_str(&list.join(", "));
         }
         if totals.left > 0 {
-            let left = totals.left;
-            text.push_str(&format!("; {left} left-behind processes go on without guard"));
+            text.push_str("; left behind and no longer guarded: ");
+            text.push_str(&totals.left.to_string());
         }
         let _closed = writeln!(std::io::stderr(), "{text}");
     }

@@ -12,7 +12,7 @@ pub struct Types {
     data: Vec<u8>,
     strings: usize,
     /// Position of each type by its id; id 0 is `void`.
-    types: Vec<usize>,
+    positions: Vec<usize>,
     structs: HashMap<String, u32>,
     typedefs: HashMap<String, u32>,
 }
@@ -44,7 +44,7 @@ impl Types {
         let (type_offset, type_bytes, string_offset) = (header + word(8)?, word(12)?, header + word(16)?);
         let mut parsed = Self {
             strings: string_offset,
-            types: vec![0],
+            positions: vec![0],
             structs: HashMap::new(),
             typedefs: HashMap::new(),
             data,
@@ -53,8 +53,8 @@ impl Types {
         while at < type_offset + type_bytes {
             let info = parsed.word(at + 4)?;
             let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-            let id = parsed.types.len() as u32;
-            parsed.types.push(at);
+            let id = parsed.positions.len() as u32;
+            parsed.positions.push(at);
             let name = parsed.string(parsed.word(at)?)?;
             match kind {
                 KIND_STRUCT if count > 0 && !name.is_empty() => {
@@ -98,9 +98,9 @@ impl Types {
     #[must_use]
     pub fn tracepoint_arguments(&self, name: &str) -> Option<usize> {
         let typedef = *self.typedefs.get(&format!("btf_trace_{name}"))?;
-        let mut id = self.word(self.types[typedef as usize] + 8)?;
+        let mut id = self.word(self.positions[typedef as usize] + 8)?;
         loop {
-            let at = *self.types.get(id as usize)?;
+            let at = *self.positions.get(id as usize)?;
             let info = self.word(at + 4)?;
             match info >> 24 & 0x1f {
                 KIND_PTR => id = self.word(at + 8)?,
@@ -113,7 +113,7 @@ impl Types {
 
     /// Offset in bits and type of a member, also of one inside an unnamed structure or union.
     fn member(&self, id: u32, name: &str) -> Option<(u32, u32)> {
-        let at = *self.types.get(id as usize)?;
+        let at = *self.positions.get(id as usize)?;
         let info = self.word(at + 4)?;
         if !matches!(info >> 24 & 0x1f, KIND_STRUCT | KIND_UNION) {
             return None;
@@ -139,9 +139,11 @@ impl Types {
     /// Follows names and qualifiers to the type itself.
     fn strip(&self, mut id: u32) -> Option<u32> {
         loop {
-            let at = *self.types.get(id as usize).filter(|at| **at != 0)?;
+            let at = *self.positions.get(id as usize).filter(|at| **at != 0)?;
             match self.word(at + 4)? >> 24 & 0x1f {
-                KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG => id = self.word(at + 8)?,
+                KIND_TYPEDEF | KIND_VOLATILE | KIND_CONST | KIND_RESTRICT | KIND_TYPE_TAG => {
+                    id = self.word(at + 8)?;
+                }
                 _ => return Some(id),
             }
         }

@@ -192,10 +192,7 @@ impl Kernel {
     /// # Errors
     /// If they were taken before.
     pub fn take_rings(&mut self) -> anyhow::Result<(RingBuf<MapData>, RingBuf<MapData>)> {
-        Ok((
-            RingBuf::try_from(take(&mut self.ebpf, "VERDICTS")?)?,
-            RingBuf::try_from(take(&mut self.ebpf, "BULK")?)?,
-        ))
+        Ok((RingBuf::try_from(take(&mut self.ebpf, "VERDICTS")?)?, RingBuf::try_from(take(&mut self.ebpf, "BULK")?)?))
     }
 
     /// Enters a process; its children follow by themselves.
@@ -203,7 +200,9 @@ impl Kernel {
     /// # Errors
     /// If the map is full.
     pub fn enter(&mut self, pid: u32, member: Member) -> anyhow::Result<()> {
-        self.members.insert(pid, member, 0).with_context(|| format!("process {pid} could not be entered into the tree"))
+        self.members
+            .insert(pid, member, 0)
+            .with_context(|| format!("process {pid} could not be entered into the tree"))
     }
 
     /// Enters a process unless the programs have done so already.
@@ -215,9 +214,7 @@ impl Kernel {
         match self.members.insert(pid, member, BPF_NOEXIST) {
             Ok(()) => Ok(()),
             Err(_) if self.member(pid).is_some() => Ok(()),
-            Err(error) => {
-                Err(anyhow!(error).context(format!("process {pid} could not be entered into the tree")))
-            }
+            Err(error) => Err(anyhow!(error).context(format!("process {pid} could not be entered into the tree"))),
         }
     }
 
@@ -262,8 +259,13 @@ impl Kernel {
         for call in calls {
             drop(self.ended_calls.remove(&call));
         }
-        let pipes: Vec<u64> =
-            self.pipes.iter().filter_map(Result::ok).filter(|(_, pipe)| pipe.tree == tree).map(|(key, _)| key).collect();
+        let pipes: Vec<u64> = self
+            .pipes
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(_, pipe)| pipe.tree == tree)
+            .map(|(key, _)| key)
+            .collect();
         for pipe in pipes {
             drop(self.pipes.remove(&pipe));
         }
@@ -336,7 +338,8 @@ fn copy_path(to: &mut [u8; MAX_ANCHOR], path: &[u8]) -> u32 {
 
 /// Process ids that the machine hands out stay below this.
 fn pid_max() -> anyhow::Result<u32> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/pid_max").context("/proc/sys/kernel/pid_max can't be read")?;
+    let text =
+        std::fs::read_to_string("/proc/sys/kernel/pid_max").context("/proc/sys/kernel/pid_max can't be read")?;
     text.trim().parse().context("/proc/sys/kernel/pid_max is not a number")
 }
 

@@ -66,6 +66,7 @@ pub struct Event {
 }
 
 /// How a file was opened.
+#[expect(clippy::struct_excessive_bools, reason = "members of the JSON contract, each a fact of its own")]
 #[derive(Clone, Debug, Serialize)]
 pub struct Open {
     /// It can be read.

@@ -7,11 +7,24 @@
 const REDACTED: &str = "[redacted]";
 
 /// Words that name a secret when they end an option's or variable's name.
-const NAMES: &[&str] = &["token", "password", "passwd", "secret", "apikey", "api-key", "api_key", "access-key", "access_key"];
+const NAMES: &[&str] =
+    &["token", "password", "passwd", "secret", "apikey", "api-key", "api_key", "access-key", "access_key"];
 
 /// Beginnings by which well-known kinds of tokens are recognised.
-const BEGINNINGS: &[&str] =
-    &["sk-", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xoxb-", "xoxp-", "npm_", "pypi-", "AKIA", "eyJhbGciOi"];
+const BEGINNINGS: &[&str] = &[
+    "sk-",
+    "ghp_",
+    "gho_",
+    "ghs_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "npm_",
+    "pypi-",
+    "AKIA",
+    "eyJhbGciOi",
+];
 
 /// A command line without its secrets.
 #[must_use]
@@ -44,7 +57,9 @@ fn redact(word: &str) -> String {
         let space = &piece[trimmed.len()..];
         if std::mem::replace(&mut after_bearer, false) {
             out.push_str(REDACTED);
-        } else if let Some((name, _)) = trimmed.split_once('=').filter(|(name, value)| !value.is_empty() && names_secret(name)) {
+        } else if let Some((name, _)) =
+            trimmed.split_once('=').filter(|(name, value)| !value.is_empty() && names_secret(name))
+        {
             out.push_str(name);
             out.push('=');
             out.push_str(REDACTED);

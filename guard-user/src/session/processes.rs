@@ -19,10 +19,13 @@ pub struct Image {
     pub cwd: String,
 }
 
+/// A process by id and start, and what it ran since when.
+type Images = HashMap<(u32, u64), VecDeque<(u64, Arc<Image>)>>;
+
 /// The processes by id and start.
 #[derive(Default)]
 pub struct Processes {
-    known: HashMap<(u32, u64), VecDeque<(u64, Arc<Image>)>>,
+    known: Images,
     ended: VecDeque<(u32, u64)>,
 }
 

@@ -136,7 +136,8 @@ fn enter(
 ) -> anyhow::Result<Option<Seeded>> {
     let Ok(running) = Process::new(pid as i32) else { return Ok(None) };
     let environment = running.environ().unwrap_or_default();
-    let label = |name: &str| environment.get(Path::new(name).as_os_str()).map(|value| value.to_string_lossy().into_owned());
+    let label =
+        |name: &str| environment.get(Path::new(name).as_os_str()).map(|value| value.to_string_lossy().into_owned());
     let (mut session, mut call) = (None, None);
     if member.flags & (MEMBER_LABELLED | MEMBER_AGENT) == 0
         && let Some(found) = label(CALL_LABEL)

@@ -41,22 +41,22 @@ pub(super) fn image(path: &[u8], cwd: &[u8], argv: &[u8]) -> Image {
 
 impl Watch<'_> {
     /// The event of a record.
-    pub(super) fn event_of(&self, record: Record) -> Event {
+    pub(super) fn event_of(&self, record: &Record) -> Event {
         let head = record.head;
         let mut event = self.event_of_head(&head);
-        match record.body {
+        match &record.body {
             Body::Exec { enrol, path, argv, .. } => {
-                event.op = if enrol { "session-start" } else { Op::Exec.word() };
-                event.path = known(&path);
-                event.argv = Some(words(&argv));
+                event.op = if *enrol { "session-start" } else { Op::Exec.word() };
+                event.path = known(path);
+                event.argv = Some(words(argv));
                 event.argv_cut = head.flags & FLAG_ARGV_CUT != 0;
-                if !enrol {
+                if !*enrol {
                     event.verdict = Some(self.verdict_of(&head));
                 }
             }
             Body::Open { body, path } => {
                 let opened = |bit| body.opened & bit != 0;
-                event.path = known(&path);
+                event.path = known(path);
                 event.inner_path = head.flags & FLAG_INNER_PATH != 0;
                 event.open = Some(Open {
                     read: opened(OPENED_READ),
@@ -76,7 +76,7 @@ impl Watch<'_> {
             }
             Body::Connect { body, path } => {
                 if i32::from(body.family) == libc::AF_UNIX {
-                    event.path = known(&path);
+                    event.path = known(path);
                     event.proto = Some("unix");
                 } else {
                     if body.address != [0; 16] || body.port != 0 {
@@ -108,7 +108,8 @@ impl Watch<'_> {
                 verdict.reason = Some(if head.flags & FLAG_CALL_ENDED != 0 {
                     "The call this process belongs to was ended.".to_owned()
                 } else {
-                    "The table of guarded processes is full; a process that can't be followed must not run.".to_owned()
+                    "The table of guarded processes is full; a process that can't be followed must not run."
+                        .to_owned()
                 });
                 event.verdict = Some(verdict);
             }
