@@ -25,6 +25,8 @@ enum Interest {
     Opened,
     Connected,
     Forked,
+    /// A child was waited for: the moment at which a script goes on after one of its commands was killed.
+    Waited,
 }
 
 /// Calls of the 64-bit table (`arch/x86/entry/syscalls/syscall_64.tbl`).
@@ -37,6 +39,8 @@ fn interest_64(number: u64) -> Interest {
         42 => Interest::Connected,
         // clone, fork, vfork, clone3
         56 | 57 | 58 | 435 => Interest::Forked,
+        // wait4, waitid
+        61 | 247 => Interest::Waited,
         _ => Interest::None,
     }
 }
@@ -51,6 +55,8 @@ fn interest_32(number: u64) -> Interest {
         362 | 102 => Interest::Connected,
         // fork, clone, vfork, clone3
         2 | 120 | 190 | 435 => Interest::Forked,
+        // waitpid, wait4, waitid
+        7 | 114 | 284 => Interest::Waited,
         _ => Interest::None,
     }
 }
