@@ -1,5 +1,6 @@
 //! Telling: records are put together in the slot's memory and copied into a ring buffer as long as they are.
 
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::maps::RingBuf;
@@ -9,7 +10,7 @@ use guard_common::walk::MAX_TEXT;
 use guard_common::words::{Action, Backend, Op};
 
 use crate::kernel::{self, masked};
-use crate::maps::{BULK, RECORD_BYTES, VERDICTS, count, offset, work};
+use crate::maps::{BULK, RECORD_BYTES, VERDICTS, bulk_wake, count, offset, work};
 use crate::verdict::{self, Verdict};
 
 /// Bytes of a head.
@@ -182,9 +183,17 @@ pub fn send_with<T: Copy>(head: &Head, body: T) {
 /// Copies a record into its ring buffer, or counts that it did not fit.
 #[inline(always)]
 fn output(record: &[u8], is_verdict: bool) {
-    let (ring, counter): (&RingBuf, u32) =
-        if is_verdict { (&VERDICTS, COUNT_VERDICT_RING_FULL) } else { (&BULK, COUNT_BULK_RING_FULL) };
-    if ring.output::<[u8]>(record, 0).is_err() {
+    let (ring, flags, counter): (&RingBuf, u64, u32) = if is_verdict {
+        (&VERDICTS, 0, COUNT_VERDICT_RING_FULL)
+    } else {
+        // Waking the reader costs more than everything else about a record, and it looks by itself often enough: so
+        // it is woken only when another so many bytes have gathered.
+        let waiting = BULK.query(u64::from(BPF_RB_AVAIL_DATA));
+        let crosses = (waiting ^ (waiting + record.len() as u64)) & !(bulk_wake() - 1) != 0;
+        let flags = if crosses { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+        (&BULK, u64::from(flags), COUNT_BULK_RING_FULL)
+    };
+    if ring.output::<[u8]>(record, flags).is_err() {
         count(counter);
     }
 }

@@ -72,6 +72,17 @@ static OFFSETS: Offsets = Offsets::NONE;
 #[unsafe(no_mangle)]
 static HOST_WIDE: u32 = 0;
 
+/// The reader of [`BULK`] is woken each time so many more bytes wait there; a power of two.
+#[unsafe(no_mangle)]
+static BULK_WAKE: u64 = 4096;
+
+/// Bytes of the bulk that gather before its reader is woken.
+#[inline(always)]
+pub fn bulk_wake() -> u64 {
+    // SAFETY: a static of this program; volatile because user space sets it before the load.
+    unsafe { core::ptr::read_volatile(&raw const BULK_WAKE) }
+}
+
 /// The settings, read so that the compiler can't take their initial values for granted.
 pub fn host_wide() -> bool {
     // SAFETY: a static of this program; volatile because user space sets it before the load.

@@ -55,8 +55,8 @@ fn interest_32(number: u64) -> Interest {
         362 | 102 => Interest::Connected,
         // fork, clone, vfork, clone3
         2 | 120 | 190 | 435 => Interest::Forked,
-        // waitpid, wait4, waitid
-        7 | 114 | 284 => Interest::Waited,
+        // wait4, waitid; not waitpid, whose number is poll's in the other table
+        114 | 284 => Interest::Waited,
         _ => Interest::None,
     }
 }

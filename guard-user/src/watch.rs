@@ -29,7 +29,7 @@ const BULK_BATCH: usize = 4096;
 /// How long a process may take to end by itself after its session has.
 const GRACE: Duration = Duration::from_millis(500);
 /// How often counters are looked at, and what is due is done.
-pub const TICK: Duration = Duration::from_millis(250);
+pub const TICK: Duration = Duration::from_millis(100);
 
 /// What is known of a call.
 #[derive(Clone, Debug, Default)]

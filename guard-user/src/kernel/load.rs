@@ -84,11 +84,13 @@ impl Kernel {
         raise_memlock();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!(error).context(what))? as u32;
         let host_wide = u32::from(settings.host_wide);
+        let bulk_wake = u64::from(settings.bulk_ring / 16).min(256 << 10);
         let mut loader = EbpfLoader::new();
         let log_level = if settings.debug { u8::MAX } else { 0 };
         let mut ebpf = loader
             .override_global("OFFSETS", &found, true)
             .override_global("HOST_WIDE", &host_wide, true)
+            .override_global("BULK_WAKE", &bulk_wake, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("MEMBERS", settings.max_processes)
             .map_max_entries("WORK", cpus * PROGRAMS_PER_CPU)
