@@ -49,6 +49,8 @@ struct Tree {
     calls: Vec<Id>,
     /// When to look at what was left behind.
     settle: Option<Instant>,
+    /// The session is over; what is left of the tree was judged.
+    over: bool,
 }
 
 /// What happened so far, in numbers.
@@ -224,10 +226,10 @@ impl<'a> Watch<'a> {
         self.mode
     }
 
-    /// Whether all of a tree's records have been handled and its end was told.
+    /// Whether a tree's session is over and its end was told.
     #[must_use]
     pub fn ended(&self, tree: Id) -> bool {
-        !self.trees.contains_key(&tree)
+        self.trees.get(&tree).is_none_or(|tree| tree.over)
     }
 
     /// Waits for records and handles them. Safe to drop at any moment.
@@ -362,8 +364,7 @@ impl<'a> Watch<'a> {
     fn exited(&mut self, head: &guard_common::event::Head) {
         self.processes.exited(head.tgid, head.start);
         if let Some(tree) = self.trees.get_mut(&head.tree)
-            && tree.agents.remove(&head.tgid)
-            && tree.agents.is_empty()
+            && (tree.over || tree.agents.remove(&head.tgid) && tree.agents.is_empty())
         {
             tree.settle = Some(Instant::now() + GRACE);
         }
@@ -410,39 +411,41 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// A session's last agent process has ended: judges what it left behind once it had time to go by itself.
+    /// A session's last agent process has ended: judges what it left behind once it had time to go by itself. What
+    /// may stay is guarded on; the tree is forgotten when nothing of it is left.
     fn settle(&mut self, id: Id) {
         let members: Vec<_> = self.kernel.members().filter(|(_, member)| member.tree == id).collect();
         let Some(tree) = self.trees.get_mut(&id) else { return };
-        if members.iter().any(|(_, member)| member.flags & (MEMBER_AGENT | MEMBER_RUN) != 0) {
+        let keeps_going = |member: &Member| member.flags & (MEMBER_AGENT | MEMBER_RUN) != 0;
+        if members.iter().any(|(_, member)| keeps_going(member)) {
             // Another process of the tree became an agent in the meantime.
-            tree.agents.extend(
-                members
-                    .iter()
-                    .filter(|(_, member)| member.flags & (MEMBER_AGENT | MEMBER_RUN) != 0)
-                    .map(|(pid, _)| *pid),
-            );
+            tree.agents.extend(members.iter().filter(|(_, member)| keeps_going(member)).map(|(pid, _)| *pid));
             tree.settle = None;
             return;
         }
         if !members.is_empty() && tree.settle.is_some_and(|due| Instant::now() < due) {
             return;
         }
-        self.drain();
-        for (pid, member) in &members {
-            self.judge_left(*pid, member);
+        tree.settle = None;
+        if !std::mem::replace(&mut tree.over, true) {
+            let (root, agent) = (tree.root, tree.agent.clone());
+            self.drain();
+            for (pid, member) in &members {
+                self.judge_left(*pid, member);
+            }
+            let member = Member { tree: id, start: root.1, ..Member::default() };
+            let mut event = self.event_about("session-end", &member, root.0, clock::now_since_boot());
+            (event.agent, event.scope) = (agent, None);
+            self.publish(&event);
         }
-        let Some(tree) = self.trees.remove(&id) else { return };
-        let (pid, start) = tree.root;
-        let member = Member { tree: id, start, ..Member::default() };
-        let mut event = self.event_about("session-end", &member, pid, clock::now_since_boot());
-        event.agent = tree.agent;
-        event.scope = None;
-        self.publish(&event);
-        for call in &tree.calls {
-            self.calls.remove(call);
+        if members.is_empty()
+            && let Some(tree) = self.trees.remove(&id)
+        {
+            for call in &tree.calls {
+                self.calls.remove(call);
+            }
+            self.kernel.forget_tree(id, tree.calls);
         }
-        self.kernel.forget_tree(id, tree.calls);
     }
 
     /// Judges a process that outlived its session.

@@ -38,7 +38,7 @@ impl Screen {
         let _closed = writeln!(std::io::stderr(), "{line}");
     }
 
-    /// One verdict in one line: what was done about it, what it was, who it was, and why.
+    /// One verdict in one line: what was done, to whom, what for, and why.
     fn sentence(&self, event: &Event) -> String {
         let Some(verdict) = &event.verdict else { return String::new() };
         let (word, paint) = match (verdict.action, verdict.enforced, verdict.backend) {
@@ -58,6 +58,16 @@ impl Screen {
             },
             _ => "something that can't be named".to_owned(),
         };
+        let doing = match event.op {
+            "exec" => format!("running {object}"),
+            "read" => format!("reading {object}"),
+            "write" => format!("writing {object}"),
+            "connect" => format!("connecting to {object}"),
+            "send" => format!("sending to {object}"),
+            "outlive" => "left behind by its session".to_owned(),
+            "fork" => "before it could run".to_owned(),
+            op => format!("{op} {object}"),
+        };
         let process = event.process.as_ref();
         let exe = process.and_then(|process| process.exe.as_deref()).and_then(|exe| exe.rsplit('/').next());
         let pid = process.map_or(0, |process| process.pid);
@@ -70,10 +80,9 @@ impl Screen {
         };
         let (on, off) = if self.colour { (paint, "\x1b[0m") } else { ("", "") };
         format!(
-            "guard: {on}{word}{off} {} of {} by {} [{pid}]{happened}; rule {rule}{reason}",
-            event.op,
-            printable(&object),
+            "guard: {on}{word}{off} {} [{pid}] {}{happened}; rule {rule}{reason}",
             printable(exe.unwrap_or("a process")),
+            printable(&doing),
         )
     }
 
