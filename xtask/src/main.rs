@@ -1,5 +1,6 @@
 //! guard's own tasks: what it takes to build, show and test it, each in a file of its own.
 
+mod bench;
 mod build;
 mod codex;
 mod demo;
@@ -24,6 +25,8 @@ enum Task {
     Build(build::Options),
     /// Let the real Codex, guarded, do five things you would fear and three that are fine.
     Demo(demo::Options),
+    /// Measure what guard costs, as ratios against this machine without guard.
+    Bench(bench::Options),
     /// Check formatting, lints, licences, sources and advisories.
     Lint,
     /// Run all tests against this machine's kernel.
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(true),
         Task::Build(options) => build::run(&options),
         Task::Demo(options) => demo::run(&options),
+        Task::Bench(options) => bench::run(&options),
         Task::Lint => lint::run(),
         Task::Test(options) => test::run(&options),
     };
