@@ -21,6 +21,7 @@ const CAPABILITIES: &[(u32, &str, &str)] = &[
 /// Says what was found, what is needed, and what to do.
 pub fn check() -> anyhow::Result<()> {
     check_version()?;
+    check_realtime()?;
     check_capabilities()?;
     let namespace = std::fs::read_link("/proc/self/ns/pid").context("/proc is not mounted")?;
     if namespace.as_os_str() != INITIAL_PID_NAMESPACE {
@@ -39,6 +40,19 @@ fn check_version() -> anyhow::Result<()> {
     match parse_release(release) {
         Some(version) if version >= MIN_KERNEL => Ok(()),
         _ => bail!("this is Linux {release}; guard needs {}.{} or later", MIN_KERNEL.0, MIN_KERNEL.1),
+    }
+}
+
+/// A real-time kernel may preempt a program, and skips one that is entered again on the same CPU meanwhile
+/// (`bpf_prog.active`): an operation could pass unseen.
+fn check_realtime() -> anyhow::Result<()> {
+    match std::fs::read_to_string("/sys/kernel/realtime") {
+        Ok(text) if text.trim() == "1" => {
+            bail!(
+                "this is a real-time kernel (PREEMPT_RT), on which the kernel may skip guard's programs; guard does not run there"
+            )
+        }
+        _ => Ok(()),
     }
 }
 
