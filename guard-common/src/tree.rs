@@ -121,6 +121,9 @@ pub const COUNTERS: &[&str] = &[
     "pipes-full",
 ];
 
+/// Counters of what the event itself tells already, by a member or by one that is absent: no loss.
+pub const TOLD_IN_EVENTS: &[&str] = &["path-unresolved", "argv-cut"];
+
 /// A record of a verdict or of a process's life did not fit into its ring buffer.
 pub const COUNT_VERDICT_RING_FULL: u32 = 0;
 /// A record of an allowed operation did not fit into its ring buffer.

@@ -153,9 +153,12 @@ extern "C" fn climb_step(slot: u32) -> u32 {
     // d_parent, d_name.hash_len and d_name.name lie side by side (checked when the offsets are found).
     let Some([parent, hash_len, name]) = read::<[u64; 3]>(climb.dentry, offset!(dentry_parent)) else { return 1 };
     if parent == climb.dentry {
-        // The filesystem's root without having met the mount's: unreachable, unless that was asked for.
+        // The filesystem's root without having met the mount's: what was asked for, or an entry that hangs in no
+        // tree, as those of pipes and sockets do, or one that can't be reached any more.
         if climb.inner != 0 {
             climb.bits &= !UNKNOWN;
+        } else if read::<u64>(climb.mount, offset!(mount_ns)).is_some_and(|namespace| namespace >= MIN_ERROR) {
+            climb.bits = climb.bits & !UNKNOWN | PATHLESS;
         }
         return 1;
     }

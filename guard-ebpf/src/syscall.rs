@@ -33,8 +33,8 @@ enum Interest {
 #[inline(always)]
 fn interest_64(number: u64) -> Interest {
     match number {
-        // open, creat, openat, open_by_handle_at, openat2
-        2 | 85 | 257 | 304 | 437 => Interest::Opened,
+        // open, creat, openat, open_by_handle_at, openat2; pidfd_getfd, which takes what another process has opened
+        2 | 85 | 257 | 304 | 437 | 438 => Interest::Opened,
         // connect
         42 => Interest::Connected,
         // clone, fork, vfork, clone3
@@ -49,8 +49,8 @@ fn interest_64(number: u64) -> Interest {
 #[inline(always)]
 fn interest_32(number: u64) -> Interest {
     match number {
-        // open, creat, openat, open_by_handle_at, openat2
-        5 | 8 | 295 | 342 | 437 => Interest::Opened,
+        // open, creat, openat, open_by_handle_at, openat2, pidfd_getfd
+        5 | 8 | 295 | 342 | 437 | 438 => Interest::Opened,
         // connect; socketcall is looked at for it
         362 | 102 => Interest::Connected,
         // fork, clone, vfork, clone3

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member};
+use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member, TOLD_IN_EVENTS};
 use guard_common::words::{Action, Backend, Mode, Op, Scope};
 use tokio::io::unix::AsyncFd;
 
@@ -474,7 +474,7 @@ impl<'a> Watch<'a> {
         let mut losses = Vec::new();
         for (name, value) in self.kernel.counters() {
             let before = self.counters.insert(name, value).unwrap_or(0);
-            if value > before {
+            if value > before && !TOLD_IN_EVENTS.contains(&name) {
                 losses.push((name, value - before));
             }
         }
