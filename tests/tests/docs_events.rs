@@ -1,0 +1,121 @@
+//! docs/events.md against the types: it names all that is written, and nothing that is not.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use guard::policy::OPS;
+use guard::record::event::{Event, Exit, Open, Process, Verdict};
+use guard_common::tree::COUNTERS;
+use guard_common::words::{Action, Backend, Scope};
+use serde_json::{Value, to_value};
+
+/// What happens, beside the operations that policies decide.
+const LIFE: [&str; 5] = ["session-start", "session-end", "fork", "exit", "lost"];
+/// What user space itself can lose.
+const OWN_LOSSES: [&str; 2] = ["garbled", "not-written"];
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events.md");
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What the rows of the table below a heading are about.
+fn rows(page: &str, heading: &str) -> BTreeSet<String> {
+    let below = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading}")).1;
+    let own = below.split("\n#").next().unwrap_or_default();
+    let name = |line: &str| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned());
+    own.lines().filter_map(name).collect()
+}
+
+fn members(value: &Value) -> BTreeSet<String> {
+    value.as_object().expect("an object").keys().cloned().collect()
+}
+
+fn set<'a>(words: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
+    words.into_iter().map(str::to_owned).collect()
+}
+
+/// An event with every member there is. Written without `..`, so that a new one has to be added here.
+fn whole() -> Event {
+    let text = || Some("text".to_owned());
+    let open = Open { read: true, write: true, created: true, truncated: true, flags: 1, result: 1 };
+    let process = Process {
+        pid: 1,
+        ppid: Some(1),
+        start: 1,
+        exe: text(),
+        argv: Some(vec!["word".to_owned()]),
+        cwd: text(),
+        uid: Some(1),
+    };
+    let verdict = Verdict {
+        action: "deny",
+        rule: text(),
+        reason: text(),
+        enforced: true,
+        backend: Some("signal"),
+        happened: vec!["created"],
+    };
+    Event {
+        time: "now".to_owned(),
+        op: "read",
+        path: text(),
+        inner_path: true,
+        argv: Some(Vec::new()),
+        argv_cut: true,
+        open: Some(open),
+        addr: text(),
+        port: Some(1),
+        proto: Some("tcp"),
+        exit: Some(Exit { code: Some(1), signal: Some(1) }),
+        session: text(),
+        tree: text(),
+        agent: text(),
+        scope: Some("tool"),
+        call: text(),
+        process: Some(process),
+        verdict: Some(verdict),
+        kind: Some("garbled"),
+        count: Some(1),
+    }
+}
+
+#[test]
+fn every_member_is_explained_and_no_other() {
+    let (page, event) = (page(), to_value(whole()).expect("an event is JSON"));
+    assert_eq!(rows(&page, "## Members"), members(&event));
+    for part in ["process", "verdict", "open", "exit"] {
+        assert_eq!(rows(&page, &format!("### `{part}`")), members(&event[part]), "{part}");
+    }
+}
+
+#[test]
+fn every_operation_and_every_loss_is_explained_and_no_other() {
+    let page = page();
+    assert_eq!(rows(&page, "## Operations"), set(OPS.iter().map(|op| op.word()).chain(LIFE)));
+    assert_eq!(rows(&page, "## Losses"), set(COUNTERS.iter().copied().chain(OWN_LOSSES)));
+}
+
+#[test]
+fn every_word_is_explained() {
+    let page = page();
+    let actions = Action::ALL.iter().map(|action| action.word());
+    let scopes = Scope::ALL.iter().map(|scope| scope.word());
+    let backends = [Backend::Signal, Backend::Cgroup].map(Backend::word);
+    for word in actions.chain(scopes).chain(backends) {
+        assert!(page.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+#[test]
+fn the_example_is_an_event() {
+    let page = page();
+    let text = page.split_once("```json\n").and_then(|(_, rest)| rest.split_once("```")).expect("an example").0;
+    let example: Value = serde_json::from_str(text).expect("JSON");
+    let whole = to_value(whole()).expect("an event is JSON");
+    assert!(members(&example).is_subset(&members(&whole)), "{example}");
+    for part in ["process", "verdict", "open"] {
+        assert!(members(&example[part]).is_subset(&members(&whole[part])), "{part}: {example}");
+    }
+}
