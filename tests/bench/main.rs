@@ -74,6 +74,7 @@ struct Bench {
 struct Round {
     open: f64,
     exec: f64,
+    spawn: f64,
     connect: f64,
 }
 
@@ -161,9 +162,11 @@ impl Bench {
         let rows = [
             Row::ratio("open+close outside any tree", &none, &outside, |round| round.open).at_most(1.10),
             Row::ratio("fork+exec outside any tree", &none, &outside, |round| round.exec).at_most(1.03),
+            Row::ratio("posix_spawn outside any tree", &none, &outside, |round| round.spawn),
             Row::ratio("connect outside any tree", &none, &outside, |round| round.connect),
             Row::ratio("open+close in a tree, 10 rules", &none, &few, |round| round.open),
             Row::ratio("fork+exec in a tree, 10 rules", &none, &few, |round| round.exec),
+            Row::ratio("posix_spawn in a tree, 10 rules", &none, &few, |round| round.spawn),
             Row::ratio("connect in a tree, 10 rules", &none, &few, |round| round.connect),
             Row::ratio("open+close in a tree, 1,000 rules", &none, &many, |round| round.open),
             Row::ratio("1,000 rules against 10, open+close", &few, &many, |round| round.open).at_most(1.15),
@@ -318,6 +321,7 @@ fn measure(scratch: &Scratch, place: &Place) -> (Round, u64, u64) {
         let round = Round {
             open: worker.run("open", LOOP).0,
             exec: worker.run("exec", LOOP).0,
+            spawn: worker.run("spawn", LOOP).0,
             connect: worker.run("connect", LOOP).0,
         };
         let guards = kernel::guards();

@@ -12,6 +12,12 @@ pub fn median(values: &mut [f64]) -> f64 {
     }
 }
 
+/// The one below which a quarter lies.
+pub fn quartile(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 4).copied().unwrap_or(f64::NAN)
+}
+
 /// The rounds at one place.
 #[derive(Default)]
 pub struct Series(Vec<(Round, u64, u64)>);
