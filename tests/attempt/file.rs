@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use clap::ValueEnum;
+use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, opcode, types};
 
 /// The call that opens a file.
@@ -27,8 +28,18 @@ pub enum By {
     Uring,
     /// `io_uring`'s openat, done by a worker thread of the kernel's.
     UringAsync,
+    /// `io_uring`'s openat, done by the kernel's own polling thread.
+    UringPolled,
+    /// `io_uring`'s openat2.
+    Uring2,
+    /// `io_uring`'s openat into the ring's own table: the process never has a descriptor.
+    UringFixed,
+    /// That open, a read and a write to standard output, handed over as one chain.
+    UringChain,
     /// open(2) as a 32-bit program calls it.
     Compat,
+    /// openat(2) with `O_PATH`, and an open of the result under /proc.
+    OPath,
 }
 
 /// Reads the whole file to standard output, so often, in so many threads at once.
@@ -44,6 +55,11 @@ pub fn read(by: By, file: &Path, threads: u32, times: u32) -> io::Result<()> {
 }
 
 fn read_once(by: By, file: &Path) -> io::Result<()> {
+    match by {
+        By::UringFixed => return fixed(file, false),
+        By::UringChain => return fixed(file, true),
+        _ => {}
+    }
     let mut opened = File::from(open(by, file, libc::O_RDONLY)?);
     if matches!(by, By::Creat) {
         opened = File::open(format!("/proc/self/fd/{}", opened.as_raw_fd()))?;
@@ -58,6 +74,42 @@ fn read_once(by: By, file: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Reads a file through the ring's own table of files, to standard output.
+fn fixed(file: &Path, chain: bool) -> io::Result<()> {
+    const SLOT: types::Fixed = types::Fixed(0);
+    const LINK: Flags = Flags::IO_LINK;
+    let path = CString::new(file.as_os_str().as_bytes())?;
+    let mut ring = IoUring::new(4)?;
+    ring.submitter().register_files(&[-1])?;
+    let slot = types::DestinationSlot::try_from_slot_target(SLOT.0).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // A read that comes short would break the chain.
+    let mut bytes = vec![0_u8; std::fs::metadata(file)?.len() as usize];
+    let (at, length) = (types::Fd(libc::AT_FDCWD), bytes.len() as u32);
+    let open = opcode::OpenAt::new(at, path.as_ptr()).file_index(Some(slot)).build();
+    let read = opcode::Read::new(SLOT, bytes.as_mut_ptr(), length).build();
+    let write = opcode::Write::new(types::Fd(libc::STDOUT_FILENO), bytes.as_ptr(), length).build();
+    let requests = [open.flags(LINK), read.flags(LINK), write];
+    for step in if chain { &requests[..] } else { &requests[..2] }.chunks(if chain { 3 } else { 1 }) {
+        // SAFETY: the path, the bytes and the ring outlive the requests, all of which are waited for.
+        unsafe { ring.submission().push_multiple(step) }.map_err(io::Error::other)?;
+        ring.submit_and_wait(step.len())?;
+        for done in ring.completion().by_ref() {
+            if done.result() < 0 {
+                return Err(io::Error::from_raw_os_error(-done.result()));
+            }
+        }
+    }
+    if !chain {
+        nix::unistd::write(io::stdout(), &bytes)?;
+    }
+    Ok(())
+}
+
+/// Opens a file so that it loses what it holds.
+pub fn truncate(by: By, file: &Path) -> io::Result<()> {
+    open(by, file, libc::O_WRONLY | libc::O_TRUNC).map(drop)
+}
+
 /// Appends to a file.
 pub fn append(by: By, file: &Path, text: &[u8]) -> io::Result<()> {
     File::from(open(by, file, libc::O_WRONLY | libc::O_APPEND)?).write_all(text)
@@ -70,6 +122,11 @@ pub fn create(by: By, file: &Path) -> io::Result<()> {
 
 const MODE: libc::c_uint = 0o600;
 
+/// openat2 takes a mode only where it means something.
+fn mode_of(flags: i32) -> u64 {
+    if flags & libc::O_CREAT == 0 { 0 } else { MODE.into() }
+}
+
 fn open(by: By, file: &Path, flags: i32) -> io::Result<OwnedFd> {
     let path = CString::new(file.as_os_str().as_bytes())?;
     let (at, name) = (libc::c_long::from(libc::AT_FDCWD), path.as_ptr() as libc::c_long);
@@ -80,13 +137,27 @@ fn open(by: By, file: &Path, flags: i32) -> io::Result<OwnedFd> {
         By::Openat => call(libc::SYS_openat, [at, name, bits, mode])?,
         By::Openat2 => {
             // struct open_how: flags, mode, resolve.
-            let how = [bits, if flags & libc::O_CREAT == 0 { 0 } else { mode }, 0];
+            let how = [bits, mode_of(flags) as libc::c_long, 0];
             call(libc::SYS_openat2, [at, name, how.as_ptr() as libc::c_long, size_of_val(&how) as libc::c_long])?
         }
         By::Handle => by_handle(&path, flags)?,
-        By::Uring => by_uring(&path, flags, false)?,
-        By::UringAsync => by_uring(&path, flags, true)?,
+        By::Uring => by_uring(&path, flags, Flags::empty())?,
+        By::UringAsync => by_uring(&path, flags, Flags::ASYNC)?,
+        By::UringPolled => {
+            let mut ring = IoUring::builder().setup_sqpoll(1000).build(2)?;
+            uring_in(&mut ring, &uring_open(&path, flags))?.into()
+        }
+        By::Uring2 => {
+            let how = types::OpenHow::new().flags(flags as u64).mode(mode_of(flags));
+            uring(&opcode::OpenAt2::new(types::Fd(libc::AT_FDCWD), path.as_ptr(), &raw const how).build())?.into()
+        }
+        By::UringFixed | By::UringChain => return Err(io::ErrorKind::Unsupported.into()),
         By::Compat => compat_open(&path, flags)?,
+        By::OPath => {
+            let held = call(libc::SYS_openat, [at, name, libc::O_PATH.into(), 0])?;
+            let again = CString::new(format!("/proc/self/fd/{held}"))?;
+            call(libc::SYS_openat, [at, again.as_ptr() as libc::c_long, bits, mode])?
+        }
     };
     // SAFETY: a descriptor that was just made, and is nobody else's.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
@@ -132,15 +203,20 @@ fn by_handle(path: &CString, flags: i32) -> io::Result<libc::c_long> {
     call(libc::SYS_open_by_handle_at, [mount, handle as libc::c_long, bits, 0])
 }
 
-fn by_uring(path: &CString, flags: i32, worker: bool) -> io::Result<libc::c_long> {
-    let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(MODE).build();
-    let open = if worker { open.flags(io_uring::squeue::Flags::ASYNC) } else { open };
-    uring(&open).map(libc::c_long::from)
+fn uring_open(path: &CString, flags: i32) -> Entry {
+    opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).flags(flags).mode(MODE).build()
+}
+
+fn by_uring(path: &CString, flags: i32, how: Flags) -> io::Result<libc::c_long> {
+    uring(&uring_open(path, flags).flags(how)).map(libc::c_long::from)
 }
 
 /// Does one thing through `io_uring`, and gives its result.
-pub fn uring(entry: &io_uring::squeue::Entry) -> io::Result<i32> {
-    let mut ring = IoUring::new(2)?;
+pub fn uring(entry: &Entry) -> io::Result<i32> {
+    uring_in(&mut IoUring::new(2)?, entry)
+}
+
+fn uring_in(ring: &mut IoUring, entry: &Entry) -> io::Result<i32> {
     // SAFETY: what the entry points to outlives this call, which waits until it is done.
     unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
     ring.submit_and_wait(1)?;

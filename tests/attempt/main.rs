@@ -3,8 +3,10 @@
 //! What it read goes to standard output, what it was refused to standard error (`refused: EPERM`) with exit code 1.
 //! Tests run it under a path of their own folder, and so nothing else on the machine is ever taken for an agent.
 
+mod crowd;
 mod file;
 mod net;
+mod race;
 mod tree;
 
 use std::fmt::Display;
@@ -51,6 +53,37 @@ enum Attempt {
         /// The file.
         file: PathBuf,
     },
+    /// Open a file with `O_TRUNC`.
+    Truncate {
+        /// The call that opens it.
+        #[arg(long, value_enum, default_value = "openat")]
+        by: file::By,
+        /// The file.
+        file: PathBuf,
+    },
+    /// In that many processes: one thread opens the file while another tries to get at the descriptor that is about to be.
+    /// Standard error gets `{"tries":1,"got":2,"opened":3}`: how often the other thread got something, and how often
+    /// the first one lived on.
+    Race {
+        /// What the other thread does.
+        #[arg(long, value_enum, default_value = "read")]
+        by: race::By,
+        /// How many processes.
+        times: u32,
+        /// The file.
+        file: PathBuf,
+    },
+    /// Be so many children at once. Each first makes a file named by its number in a folder, then lives on for a while;
+    /// standard error gets `{"forked":1,"refused":2,"killed":3}`.
+    Crowd {
+        /// How they come to be.
+        #[arg(long, value_enum, default_value = "fork")]
+        by: crowd::By,
+        /// How many.
+        times: u32,
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Connect: to `tcp:ADDR:PORT`, `udp:ADDR:PORT`, `unix:PATH` or `abstract:NAME`.
     Connect {
         /// Through `io_uring` instead of connect(2).
@@ -88,7 +121,10 @@ enum Attempt {
     /// Make the rest of the line that many processes' attempt, one after the other, and say on standard error how many
     /// ended in which way, as JSON: `{"done":1,"refused":2,"killed":3,"else":4}`.
     Each {
-        /// How many.
+        /// Threads that do so at once.
+        #[arg(long, default_value_t = 1)]
+        threads: u32,
+        /// How many each of them.
         times: u32,
         /// The attempt.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
@@ -124,7 +160,10 @@ impl Attempt {
             Self::Send { by, to } => net::send(*by, to),
             Self::Exec { by, argv } => tree::exec(*by, argv),
             Self::In { how, attempt } => tree::run_in(*how, attempt),
-            Self::Each { times, attempt } => tree::each(*times, &Self::rest(attempt)),
+            Self::Truncate { by, file } => file::truncate(*by, file),
+            Self::Race { by, times, file } => race::run(*by, *times, file),
+            Self::Crowd { by, times, folder } => crowd::run(*by, *times, folder),
+            Self::Each { threads, times, attempt } => tree::each(*threads, *times, &Self::rest(attempt)),
             Self::Sleep { millis } => {
                 std::thread::sleep(Duration::from_millis(*millis));
                 Ok(())

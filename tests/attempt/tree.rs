@@ -4,10 +4,12 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::{io, process, thread};
 
 use clap::ValueEnum;
 use nix::libc;
+use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe, read, setsid};
 
@@ -24,6 +26,8 @@ pub enum Becoming {
     Fexecve,
     /// execve(2) of /proc/self/fd/N.
     ProcFd,
+    /// execveat(2) of a copy in memory that has no path.
+    Memfd,
     /// execve(2) by a thread that isn't the first.
     Thread,
 }
@@ -42,6 +46,13 @@ pub fn exec(by: Becoming, argv: &[String]) -> io::Result<()> {
         Becoming::Fexecve => {
             let file = File::open(&argv[0])?;
             execveat(file.as_raw_fd(), c"", &words, libc::AT_EMPTY_PATH)?;
+        }
+        Becoming::Memfd => {
+            let mut copy = File::from(nix::sys::memfd::memfd_create(c"copy", nix::sys::memfd::MFdFlags::empty())?);
+            io::copy(&mut File::open(&argv[0])?, &mut copy)?;
+            // Who executes a file may not write to it at the same time.
+            let copy = File::open(format!("/proc/self/fd/{}", copy.as_raw_fd()))?;
+            execveat(copy.as_raw_fd(), c"", &words, libc::AT_EMPTY_PATH)?;
         }
         Becoming::ProcFd => {
             let file = File::open(&argv[0])?;
@@ -72,6 +83,11 @@ pub enum How {
     Vfork,
     /// clone3(2).
     Clone3,
+    /// clone3(2) with `CLONE_PARENT`: a sibling of this process's.
+    Sibling,
+    /// clone3(2) with `CLONE_FILES`: a process with this one's descriptors. It makes the attempt; this one then reads what
+    /// the other has opened.
+    SharedFiles,
     /// A session of its own.
     Setsid,
     /// A grandchild whose parent is gone: init's child.
@@ -105,47 +121,88 @@ pub fn run_in(how: How, words: &[String]) -> io::Result<()> {
             let status = process::Command::new("/proc/self/exe").args(words).status()?;
             return end_as(WaitStatus::from_raw(Pid::from_raw(1), status.into_raw())?);
         }
-        How::Clone3 => raw(attempt, || {
-            // struct clone_args, the first version: flags, pidfd, child_tid, parent_tid, exit_signal, stack...
-            let args = [0_u64, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0];
-            // SAFETY: as large as said; no memory is shared.
-            unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) }
-        })?,
+        How::Clone3 => clone3(attempt, 0)?,
+        How::Sibling => return sibling(attempt),
+        How::SharedFiles => return shared_files(attempt),
     };
     end_as(waitpid(child, None)?)
 }
 
-/// Makes the attempt in that many processes and counts their ends.
-pub fn each(times: u32, attempt: &Attempt) -> io::Result<()> {
-    let [mut done, mut refused, mut killed, mut other] = [0_u32; 4];
-    for _ in 0..times {
-        match waitpid(child(|| attempt.end())?, None)? {
-            WaitStatus::Exited(_, 0) => done += 1,
-            WaitStatus::Exited(_, code) if code == i32::from(REFUSED) => refused += 1,
-            WaitStatus::Signaled(_, nix::sys::signal::Signal::SIGKILL, _) => killed += 1,
-            _ => other += 1,
+/// Makes the attempt in that many processes of each thread, and counts their ends.
+pub fn each(threads: u32, times: u32, attempt: &Attempt) -> io::Result<()> {
+    let counts = [const { AtomicU32::new(0) }; 4];
+    let work = || -> io::Result<()> {
+        for _ in 0..times {
+            let end = match waitpid(child(|| attempt.end())?, None)? {
+                WaitStatus::Exited(_, 0) => 0,
+                WaitStatus::Exited(_, code) if code == i32::from(REFUSED) => 1,
+                WaitStatus::Signaled(_, Signal::SIGKILL, _) => 2,
+                _ => 3,
+            };
+            counts[end].fetch_add(1, Ordering::Relaxed);
         }
-    }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        all.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("panicked"))))
+    })?;
+    let [done, refused, killed, other] = counts.map(AtomicU32::into_inner);
     eprintln!(r#"{{"done":{done},"refused":{refused},"killed":{killed},"else":{other}}}"#);
     Ok(())
 }
 
 /// Forks; the child ends with the given exit code.
-fn child(work: impl FnOnce() -> u8) -> io::Result<Pid> {
-    // SAFETY: this program has a single thread wherever it forks.
+pub fn child(work: impl FnOnce() -> u8) -> io::Result<Pid> {
+    // SAFETY: whatever the child does needs no lock that another thread could have held: the allocator's are the C
+    // library's to release, and nobody else writes to standard error at the same time.
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => process::exit(work().into()),
     }
 }
 
-/// Forks by a call of the kernel's own.
-fn raw(attempt: &Attempt, call: impl FnOnce() -> libc::c_long) -> io::Result<Pid> {
-    match call() {
+/// Forks by clone3(2).
+fn clone3(attempt: &Attempt, flags: i32) -> io::Result<Pid> {
+    let signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 };
+    // struct clone_args, the first version: flags, pidfd, child_tid, parent_tid, exit_signal, stack...
+    let args = [flags as u64, 0, 0, 0, signal as u64, 0, 0, 0];
+    // SAFETY: as large as said; no memory is shared.
+    match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) } {
         ..0 => Err(io::Error::last_os_error()),
         0 => process::exit(attempt.end().into()),
         pid => Ok(Pid::from_raw(pid as i32)),
     }
+}
+
+/// A sibling is the parent's to wait for, so this process makes another to be that parent.
+fn sibling(attempt: &Attempt) -> io::Result<()> {
+    let middle = child(|| match clone3(attempt, libc::CLONE_PARENT) {
+        Ok(_) => 0,
+        Err(error) => refused(&error),
+    })?;
+    let mut result = Ok(());
+    loop {
+        match waitpid(None::<Pid>, None) {
+            Ok(status) if status.pid() == Some(middle) => {}
+            Ok(status) => result = end_as(status),
+            Err(_) => return result,
+        }
+    }
+}
+
+/// The other process opens, this one reads.
+fn shared_files(attempt: &Attempt) -> io::Result<()> {
+    waitpid(clone3(attempt, libc::CLONE_FILES)?, None)?;
+    for fd in 3..16 {
+        let mut bytes = [0; 64];
+        // SAFETY: as many bytes as there are.
+        let length = unsafe { libc::pread(fd, bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+        if length > 0 {
+            nix::unistd::write(io::stdout(), &bytes[..length as usize])?;
+        }
+    }
+    Ok(())
 }
 
 /// A grandchild is nobody's to wait for: it says by a pipe how it ended, or by closing it that it was killed.

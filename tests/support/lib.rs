@@ -14,5 +14,6 @@ pub mod place;
 pub mod pty;
 pub mod run;
 pub mod session;
+pub mod stage;
 
 pub use kernel::require_kernel;
