@@ -1,9 +1,10 @@
 //! `cargo xtask test`: makes sure of all that the tests need, then runs them as `cargo test` does.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
+use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::{build, codex, host, say, workspace};
@@ -22,9 +23,62 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     build::build()?;
     let codex = codex::install()?;
-    let mut cargo = workspace::cargo(["test"]);
-    cargo.args(workspace::SELECTION).args(&options.args);
+    // All that is wrong, not only the first of it.
+    let mut cargo = workspace::cargo(["test", "--no-fail-fast"]);
+    cargo.args(workspace::SELECTION).args(options.args.iter().filter(|arg| *arg != "--no-fail-fast"));
     cargo.env("GUARD_BIN", workspace::guard()?).env("GUARD_CODEX_DIR", codex);
     // A test's failure is its own message; nothing to add.
-    workspace::status(&mut cargo).map(workspace::code)
+    let status = if io::stdout().is_terminal() { workspace::status(&mut cargo)? } else { counted(&mut cargo)? };
+    Ok(workspace::code(status))
+}
+
+/// Tests that passed, failed and were ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count([u64; 3]);
+
+impl Count {
+    /// Adds what a line says, if it is the last of a test program's.
+    fn add(&mut self, line: &str) {
+        let Some((_, counts)) = line.strip_prefix("test result: ").and_then(|rest| rest.split_once(". ")) else {
+            return;
+        };
+        for (sum, word) in self.0.iter_mut().zip(["passed", "failed", "ignored"]) {
+            let found = counts.split("; ").find_map(|part| part.strip_suffix(word)?.trim().parse::<u64>().ok());
+            *sum += found.unwrap_or(0);
+        }
+    }
+}
+
+/// Runs the tests, passes their output on, and closes with the sum: cargo's own last line is that of the last of many
+/// programs, which may hold no test at all.
+fn counted(cargo: &mut Command) -> Result<ExitStatus> {
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
+    let output = BufReader::new(child.stdout.take().context("no pipe")?);
+    let mut count = Count::default();
+    for line in output.split(b'\n') {
+        let mut line = line?;
+        count.add(&String::from_utf8_lossy(&line));
+        line.push(b'\n');
+        io::stdout().write_all(&line)?;
+    }
+    let status = child.wait()?;
+    let [passed, failed, ignored] = count.0;
+    println!("{passed} passed, {failed} failed, {ignored} skipped");
+    Ok(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_all_programs_add_up() {
+        let mut count = Count::default();
+        count.add("test result: ok. 19 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 2.87s");
+        count
+            .add("test result: FAILED. 0 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 7.70s");
+        count.add("test what_is_left_behind_is_ended ... ok");
+        count.add("test result: odd");
+        assert_eq!(count, Count([19, 2, 1]));
+    }
 }
