@@ -12,6 +12,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
+use crate::say;
+
 /// How the children come to be.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum By {
@@ -46,7 +48,7 @@ pub fn run(by: By, times: u32, folder: &Path) -> io::Result<()> {
             other => return Err(io::Error::other(format!("{other:?}"))),
         }
     }
-    eprintln!(r#"{{"forked":{forked},"refused":{refused},"killed":{killed}}}"#);
+    say(&format!(r#"{{"forked":{forked},"refused":{refused},"killed":{killed}}}"#));
     Ok(())
 }
 

@@ -194,8 +194,15 @@ fn refused(error: &io::Error) -> u8 {
         Some(number) => &format!("{:?}", nix::errno::Errno::from_raw(number)),
         None => error,
     };
-    eprintln!("refused: {name}");
+    say(&format!("refused: {name}"));
     REFUSED
+}
+
+/// Says a line on standard error, whole: others write there too.
+fn say(line: &str) {
+    use std::io::Write as _;
+    // Who listens may be gone.
+    let _closed = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 fn main() -> ExitCode {

@@ -11,6 +11,7 @@ use std::{hint, ptr, thread};
 use clap::ValueEnum;
 use nix::sys::wait::waitpid;
 
+use crate::say;
 use crate::tree::child;
 
 /// What the second thread does with a descriptor that it can only guess.
@@ -57,7 +58,7 @@ pub fn run(by: By, times: u32, file: &Path) -> io::Result<()> {
         }
     }
     let (got, opened) = (shared.got.load(Ordering::SeqCst), shared.opened.load(Ordering::SeqCst));
-    eprintln!(r#"{{"tries":{times},"got":{got},"opened":{opened}}}"#);
+    say(&format!(r#"{{"tries":{times},"got":{got},"opened":{opened}}}"#));
     Ok(())
 }
 

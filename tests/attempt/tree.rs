@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pipe, read, setsid};
 
-use crate::{Attempt, REFUSED, refused};
+use crate::{Attempt, REFUSED, refused, say};
 
 /// The call that makes this process another program.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -148,7 +148,7 @@ pub fn each(threads: u32, times: u32, attempt: &Attempt) -> io::Result<()> {
         all.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("panicked"))))
     })?;
     let [done, refused, killed, other] = counts.map(AtomicU32::into_inner);
-    eprintln!(r#"{{"done":{done},"refused":{refused},"killed":{killed},"else":{other}}}"#);
+    say(&format!(r#"{{"done":{done},"refused":{refused},"killed":{killed},"else":{other}}}"#));
     Ok(())
 }
 
@@ -248,6 +248,6 @@ fn end_as(status: WaitStatus) -> io::Result<()> {
 }
 
 fn killed() -> ! {
-    eprintln!("killed");
+    say("killed");
     process::exit(137)
 }

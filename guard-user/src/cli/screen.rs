@@ -34,8 +34,7 @@ impl Screen {
         } else {
             self.sentence(event)
         };
-        // A closed standard error must not stop anything.
-        let _closed = writeln!(std::io::stderr(), "{line}");
+        say(line);
     }
 
     /// One verdict in one line: what was done, to whom, what for, and why.
@@ -113,8 +112,15 @@ impl Screen {
             text.push_str("; left behind and no longer guarded: ");
             text.push_str(&totals.left.to_string());
         }
-        let _closed = writeln!(std::io::stderr(), "{text}");
+        say(text);
     }
+}
+
+/// Writes a line to standard error, whole: the command may be writing there too.
+fn say(mut line: String) {
+    line.push('\n');
+    // A closed standard error must not stop anything.
+    let _closed = std::io::stderr().write_all(line.as_bytes());
 }
 
 /// A text from outside without the bytes that could play tricks on a terminal.
