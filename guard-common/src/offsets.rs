@@ -135,6 +135,27 @@ offsets! {
     cqe_res = "io_uring_cqe.res" optional,
 }
 
+/// Everything that user space tells the programs before they are loaded.
+///
+/// It is one large constant on purpose. LLVM lets equal constants share their place, and takes a small static of
+/// the programs for one more constant: a lone `static X: u32 = 0` can become the place of every `&0` that is passed to
+/// a helper, and change under it when user space sets it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where the running kernel keeps what the programs read.
+    pub offsets: Offsets,
+    /// 1: executables are matched against the agents' patterns machine-wide; 0: only within trees.
+    pub host_wide: u32,
+    /// The reader of the bulk is woken each time so many more bytes wait there; a power of two.
+    pub bulk_wake: u32,
+}
+
+impl Settings {
+    /// As long as user space has set nothing.
+    pub const UNSET: Self = Self { offsets: Offsets::NONE, host_wide: 0, bulk_wake: 4096 };
+}
+
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, made of u32 only.
-unsafe impl aya::Pod for Offsets {}
+unsafe impl aya::Pod for Settings {}

@@ -4,7 +4,7 @@ use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use guard_common::event::{MAX_ARGV, MAX_LABEL};
-use guard_common::offsets::Offsets;
+use guard_common::offsets::Settings;
 use guard_common::table::{MAX_BLOCKS, Words};
 use guard_common::tree::{Doomed, Home, Id, Member, Pipe, Places};
 use guard_common::walk::Walk;
@@ -64,44 +64,36 @@ pub static BULK: RingBuf = RingBuf::with_byte_size(1 << 23, 0);
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(16, 0);
 
-/// Where the running kernel keeps things.
+/// What user space has set before the load.
 #[unsafe(no_mangle)]
-static OFFSETS: Offsets = Offsets::NONE;
+static SETTINGS: Settings = Settings::UNSET;
 
-/// 1: executables are matched against the agents' patterns machine-wide; 0: only within trees.
-#[unsafe(no_mangle)]
-static HOST_WIDE: u32 = 0;
-
-/// The reader of [`BULK`] is woken each time so many more bytes wait there; a power of two.
-#[unsafe(no_mangle)]
-static BULK_WAKE: u64 = 4096;
-
-/// Bytes of the bulk that gather before its reader is woken.
-#[inline(always)]
-pub fn bulk_wake() -> u64 {
-    // SAFETY: a static of this program; volatile because user space sets it before the load.
-    unsafe { core::ptr::read_volatile(&raw const BULK_WAKE) }
-}
-
-/// The settings, read so that the compiler can't take their initial values for granted.
-pub fn host_wide() -> bool {
-    // SAFETY: a static of this program; volatile because user space sets it before the load.
-    unsafe { core::ptr::read_volatile(&raw const HOST_WIDE) != 0 }
-}
-
-/// The offset of one member.
+/// The offset of one member of a kernel structure.
 macro_rules! offset {
     ($field:ident) => {
-        $crate::maps::read_offset(core::mem::offset_of!(guard_common::offsets::Offsets, $field))
+        $crate::maps::setting(core::mem::offset_of!(guard_common::offsets::Settings, offsets.$field))
     };
 }
 pub(crate) use offset;
 
-/// Reads the member of [`OFFSETS`] that lies at byte `member` of it.
+/// Reads the member of [`SETTINGS`] that lies at byte `member` of it; volatile, so that the compiler can't take the
+/// initial value for granted.
 #[inline(always)]
-pub fn read_offset(member: usize) -> u64 {
-    // SAFETY: a static of this program, made of u32 only; volatile because user space sets it before the load.
-    u64::from(unsafe { core::ptr::read_volatile((&raw const OFFSETS).cast::<u8>().add(member).cast::<u32>()) })
+pub fn setting(member: usize) -> u64 {
+    // SAFETY: a static of this program, made of u32 only, and an offset of one of its members.
+    u64::from(unsafe { core::ptr::read_volatile((&raw const SETTINGS).cast::<u8>().add(member).cast::<u32>()) })
+}
+
+/// Whether executables are matched against the agents' patterns machine-wide.
+#[inline(always)]
+pub fn host_wide() -> bool {
+    setting(core::mem::offset_of!(Settings, host_wide)) != 0
+}
+
+/// Bytes of the bulk that gather before its reader is woken.
+#[inline(always)]
+pub fn bulk_wake() -> u64 {
+    setting(core::mem::offset_of!(Settings, bulk_wake))
 }
 
 /// Programs that need working memory.

@@ -1,7 +1,6 @@
 //! Loading and attaching the programs, and the maps that are shared with them.
 
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -83,14 +82,15 @@ impl Kernel {
         drop(types);
         raise_memlock();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!(error).context(what))? as u32;
-        let host_wide = u32::from(settings.host_wide);
-        let bulk_wake = u64::from(settings.bulk_ring / 16).min(256 << 10);
+        let told = guard_common::offsets::Settings {
+            offsets: found,
+            host_wide: u32::from(settings.host_wide),
+            bulk_wake: (settings.bulk_ring / 16).min(256 << 10),
+        };
         let mut loader = EbpfLoader::new();
         let log_level = if settings.debug { u8::MAX } else { 0 };
         let mut ebpf = loader
-            .override_global("OFFSETS", &found, true)
-            .override_global("HOST_WIDE", &host_wide, true)
-            .override_global("BULK_WAKE", &bulk_wake, true)
+            .override_global("SETTINGS", &told, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("MEMBERS", settings.max_processes)
             .map_max_entries("WORK", cpus * PROGRAMS_PER_CPU)
@@ -132,10 +132,7 @@ impl Kernel {
             self.cgroup_program(name)?.load().map_err(|error| refused(name, error))?;
         }
         if debug {
-            match aya_log::EbpfLogger::init(&mut self.ebpf) {
-                Ok(logger) => drive_logger(logger)?,
-                Err(error) => eprintln!("guard: no diagnostics from the programs: {error}"),
-            }
+            super::diagnostics::show(&mut self.ebpf)?;
         }
         Ok(())
     }
@@ -361,22 +358,4 @@ fn cgroup_root() -> anyhow::Result<PathBuf> {
         .find(|fields| fields.get(2) == Some(&"cgroup2"))
         .map(|fields| PathBuf::from(fields[1]))
         .context("no cgroup2 file system is mounted; guard judges connections there (mount -t cgroup2 none /sys/fs/cgroup)")
-}
-
-/// Prints the programs' diagnostics from a thread of its own.
-fn drive_logger(mut logger: aya_log::EbpfLogger<&'static dyn log::Log>) -> anyhow::Result<()> {
-    std::thread::Builder::new()
-        .name("guard-diagnostics".to_owned())
-        .spawn(move || {
-            let mut fds = [libc::pollfd { fd: logger.as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-            loop {
-                // SAFETY: one valid entry.
-                let ready = unsafe { libc::poll(fds.as_mut_ptr(), 1, -1) };
-                if ready > 0 {
-                    logger.flush();
-                }
-            }
-        })
-        .context("no thread for the programs' diagnostics")?;
-    Ok(())
 }

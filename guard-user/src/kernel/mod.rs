@@ -1,6 +1,7 @@
 //! The kernel side of user space: what the kernel offers, loading the programs, their maps.
 
 pub mod btf;
+mod diagnostics;
 mod load;
 mod offsets;
 mod requirements;
