@@ -15,7 +15,7 @@ use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV
 use guard_common::table::FAMILY_ARGV;
 use guard_common::tree::{
     COUNT_ARGV_CUT, COUNT_PIPES_FULL, COUNT_PLACES_FULL, COUNT_SCRATCH_MISSING, COUNT_TREE_FULL, Id, MAX_ANCHOR,
-    MEMBER_AGENT, MEMBER_LABELLED, MEMBER_RUN, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe, id_of,
+    MEMBER_AGENT, MEMBER_LABELLED, MEMBER_RUN, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe, Places, id_of,
 };
 use guard_common::walk::{FACT_ARGV_UNKNOWN, FACT_NETWORK_STDIN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
 use guard_common::words::{Action, Op, Scope};
@@ -223,16 +223,16 @@ fn become_agent(member: &mut Member, agent: u32, tgid: u32) {
     if member.flags & MEMBER_LABELLED != 0 {
         return;
     }
-    if agent != NOT_AN_AGENT {
-        member.agent = agent as u8;
-        member.call = 0;
-        member.flags |= MEMBER_AGENT;
-    } else {
+    if agent == NOT_AN_AGENT {
         member.flags &= !MEMBER_AGENT;
         if member.flags & MEMBER_RUN != 0 {
             // What `guard run` was given is no agent: all of its tree is one call.
             member.call = id_of(tgid, member.start);
         }
+    } else {
+        member.agent = agent as u8;
+        member.call = 0;
+        member.flags |= MEMBER_AGENT;
     }
 }
 
@@ -293,7 +293,8 @@ fn set_places(slot: u32, tree: Id, cwd: Resolved) {
     }
     // SAFETY: as above.
     unsafe { (*work).tree = tree };
-    if PLACES.insert(tree, &*places, 0).is_err() {
+    let places: &Places = places;
+    if PLACES.insert(tree, places, 0).is_err() {
         count(COUNT_PLACES_FULL);
     }
 }

@@ -5,6 +5,11 @@
 //! never changes one.
 #![no_std]
 #![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the macros of the entry points hand their context over")]
+#![expect(
+    clippy::cast_ptr_alignment,
+    reason = "records and texts lie in map values at multiples of 8, which const assertions hold to"
+)]
 
 mod act;
 mod emit;

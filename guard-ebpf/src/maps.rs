@@ -142,6 +142,9 @@ pub struct Work {
 }
 
 const _: () = assert!(RECORD_BYTES >= 2 * MAX_ARGV);
+// What is read and written in whole words in these arrays of bytes begins at a word.
+const _: () = assert!(core::mem::offset_of!(Work, record).is_multiple_of(8));
+const _: () = assert!(core::mem::offset_of!(Work, walk.text).is_multiple_of(8));
 
 /// The slot of `program` on this CPU.
 #[inline(always)]
