@@ -24,6 +24,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 /// Sets up, and builds every program of the workspace.
 pub fn build() -> Result<()> {
     setup::run(false)?;
-    let mut cargo = workspace::cargo(["build", "--bins"]);
-    workspace::ensure_runs(cargo.args(workspace::SELECTION))
+    say::timed("building guard (a few minutes the first time)", || {
+        let mut cargo = workspace::cargo(["build", "--bins"]);
+        workspace::ensure_runs(cargo.args(workspace::SELECTION))
+    })
 }
