@@ -108,7 +108,11 @@ extern "C" fn identify(slot: u32, file: u64, kind: u32) -> u32 {
     }
     let dentry: u64 = read_or_zero(file, offset!(file_dentry));
     let mnt: u64 = read_or_zero(file, offset!(file_mnt));
-    let exe = path::resolve(slot, dentry, mnt);
+    let mut exe = path::resolve(slot, dentry, mnt);
+    if exe.pathless() {
+        // A program in memory could call itself anything.
+        exe = Resolved::NOTHING;
+    }
     let mut facts = 0;
     verdict::clear(slot);
     if exe.unknown() {
