@@ -17,7 +17,7 @@ const KILL: &str = r#"
 
 /// Two background processes that write as long as they live (and no longer than a test takes), one of them with a parent
 /// of its own; then the denied file at the start of a pipe; then more.
-const SCRIPT: &str = r#"
+const SCRIPT: &str = r"
     beat() { i=0; while test $i -lt 500; do i=$((i + 1)); echo >> $1; sleep 0.02; done; }
     beat lives & one=$!
     (beat deep; true) & two=$!
@@ -27,7 +27,7 @@ const SCRIPT: &str = r#"
     kill $one $two
     wait
     true
-"#;
+";
 
 /// Whether somebody still writes to these.
 fn quiet(stage: &Stage, files: &[&str]) -> bool {
@@ -102,13 +102,13 @@ fn kill_spares_the_agent_and_its_other_calls() {
 #[test]
 fn kill_reaches_daemons_of_the_call() {
     let stage = Stage::new("kill");
-    let script = r#"
+    let script = r"
         ./attempt in daemon sleep 20000 &
         setsid sh -c 'echo $$ > daemon; exec sleep 20' &
         while ! test -s daemon; do sleep 0.01; done
         ./attempt read denied/secret
         touch went-on
-    "#;
+    ";
     let began = Instant::now();
     let Guarded { done, events } = stage.guard(KILL).run(&stage.script(script));
     assert_eq!(done.code(), 137, "{}", done.err());
