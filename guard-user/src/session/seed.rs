@@ -57,8 +57,9 @@ pub fn seed(kernel: &mut Kernel, policy: &Compiled) -> anyhow::Result<Vec<Seeded
     for _ in 0..MAX_ROUNDS {
         let found = look(tick)?;
         let mut order: Vec<u32> = found.keys().copied().collect();
-        // Parents first, so that one round enters whole families.
-        order.sort_by_key(|pid| found[pid].start);
+        // Parents first: one round enters whole families, and an agent's child that runs the agent's executable is
+        // found to be its child. Their starts may be the same, as far as /proc tells them.
+        order.sort_by_cached_key(|pid| depth(&found, *pid));
         let mut entered = 0;
         for pid in order {
             let process = &found[&pid];
@@ -81,6 +82,13 @@ pub fn seed(kernel: &mut Kernel, policy: &Compiled) -> anyhow::Result<Vec<Seeded
         }
     }
     Ok(seeded)
+}
+
+/// How many ancestors a process has.
+fn depth(found: &HashMap<u32, Found>, pid: u32) -> usize {
+    let parent = |pid: &u32| found.get(pid).map(|process| process.parent);
+    // What was looked at one after the other need not be a tree, so the way up is bounded.
+    std::iter::successors(Some(pid), parent).take(found.len()).count()
 }
 
 fn look(tick: u64) -> anyhow::Result<HashMap<u32, Found>> {
