@@ -55,6 +55,9 @@ pub const FLAG_CALL_ENDED: u8 = 8;
 /// The verdict holds for the object's path inside its own filesystem, not for the one it was reached by.
 pub const FLAG_INNER_PATH: u8 = 16;
 
+/// The process that ended was one that keeps its session going.
+pub const FLAG_AGENT_ENDED: u8 = 32;
+
 /// First part of every record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -149,11 +149,13 @@ pub struct Settings {
     pub host_wide: u32,
     /// The reader of the bulk is woken each time so many more bytes wait there; a power of two.
     pub bulk_wake: u32,
+    /// The same for the verdicts' ring, as long as only processes' lives are told there.
+    pub verdict_wake: u32,
 }
 
 impl Settings {
     /// As long as user space has set nothing.
-    pub const UNSET: Self = Self { offsets: Offsets::NONE, host_wide: 0, bulk_wake: 4096 };
+    pub const UNSET: Self = Self { offsets: Offsets::NONE, host_wide: 0, bulk_wake: 4096, verdict_wake: 4096 };
 }
 
 #[cfg(feature = "user")]

@@ -4,13 +4,13 @@ use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEU
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use aya_ebpf::helpers::generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel, bpf_probe_read_user};
 use aya_ebpf::maps::RingBuf;
-use guard_common::event::{self, Head, Kind};
+use guard_common::event::{self, FLAG_AGENT_ENDED, Head, Kind};
 use guard_common::tree::{COUNT_BULK_RING_FULL, COUNT_VERDICT_RING_FULL, Member};
 use guard_common::walk::MAX_TEXT;
 use guard_common::words::{Action, Backend, Op};
 
 use crate::kernel::{self, masked};
-use crate::maps::{BULK, RECORD_BYTES, VERDICTS, bulk_wake, count, offset, work};
+use crate::maps::{BULK, RECORD_BYTES, VERDICTS, bulk_wake, count, offset, verdict_wake, work};
 use crate::verdict::{self, Verdict};
 
 /// Bytes of a head.
@@ -67,6 +67,13 @@ pub fn decided(head: &mut Head, table: u32, verdict: Verdict, backend: Backend) 
 #[inline(always)]
 fn is_verdict(head: &Head) -> bool {
     head.action != Action::Allow as u8 || !(head.kind == Kind::Open as u8 || head.kind == Kind::Connect as u8)
+}
+
+/// Whether user space has something to do at once: somebody to tell, a call to end, a place to find, a session that
+/// may be over.
+#[inline(always)]
+fn is_urgent(head: &Head) -> bool {
+    head.action != Action::Allow as u8 || head.kind == Kind::Enrol as u8 || head.flags & FLAG_AGENT_ENDED != 0
 }
 
 /// Begins the slot's record with a head for the current task as `member`, and an empty body of type `T`.
@@ -152,10 +159,10 @@ pub fn send(slot: u32) {
         let record = (&raw mut (*work).record).cast::<u8>();
         (record, (*work).record_len, &*record.cast::<Head>())
     };
-    let is_verdict = is_verdict(head);
+    let (is_verdict, urgent) = (is_verdict(head), is_urgent(head));
     // SAFETY: the slot has one user, and the length is masked to the record's size.
     let record = unsafe { core::slice::from_raw_parts(record, masked(len, RECORD_BYTES as u32 - 1) as usize) };
-    output(record, is_verdict);
+    output(record, is_verdict, urgent);
 }
 
 /// Sends a record that is all head.
@@ -163,7 +170,7 @@ pub fn send(slot: u32) {
 pub fn send_head(head: &Head) {
     // SAFETY: a head is plain bytes without padding.
     let record = unsafe { core::slice::from_raw_parts(core::ptr::from_ref(head).cast::<u8>(), HEAD) };
-    output(record, is_verdict(head));
+    output(record, is_verdict(head), is_urgent(head));
 }
 
 /// Sends a record made of head and body, from the stack.
@@ -177,23 +184,24 @@ pub fn send_with<T: Copy>(head: &Head, body: T) {
     let whole = Record { head: *head, body };
     // SAFETY: both are plain bytes without padding, of sizes that are multiples of 4.
     let record = unsafe { core::slice::from_raw_parts((&raw const whole).cast::<u8>(), size_of::<Record<T>>()) };
-    output(record, is_verdict(head));
+    output(record, is_verdict(head), is_urgent(head));
 }
 
 /// Copies a record into its ring buffer, or counts that it did not fit.
+///
+/// Waking the reader costs more than everything else about a record, and it looks by itself often enough. So it is
+/// woken at once for what it has to act on, and for the rest only when another so many bytes have gathered.
 #[inline(always)]
-fn output(record: &[u8], is_verdict: bool) {
-    let (ring, flags, counter): (&RingBuf, u64, u32) = if is_verdict {
-        (&VERDICTS, 0, COUNT_VERDICT_RING_FULL)
+fn output(record: &[u8], is_verdict: bool, urgent: bool) {
+    let (ring, wake, counter): (&RingBuf, u64, u32) = if is_verdict {
+        (&VERDICTS, verdict_wake(), COUNT_VERDICT_RING_FULL)
     } else {
-        // Waking the reader costs more than everything else about a record, and it looks by itself often enough: so
-        // it is woken only when another so many bytes have gathered.
-        let waiting = BULK.query(u64::from(BPF_RB_AVAIL_DATA));
-        let crosses = (waiting ^ (waiting + record.len() as u64)) & !(bulk_wake() - 1) != 0;
-        let flags = if crosses { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-        (&BULK, u64::from(flags), COUNT_BULK_RING_FULL)
+        (&BULK, bulk_wake(), COUNT_BULK_RING_FULL)
     };
-    if ring.output::<[u8]>(record, flags).is_err() {
+    let waiting = ring.query(u64::from(BPF_RB_AVAIL_DATA));
+    let crosses = (waiting ^ (waiting + record.len() as u64)) & !(wake - 1) != 0;
+    let flags = if urgent || crosses { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    if ring.output::<[u8]>(record, u64::from(flags)).is_err() {
         count(counter);
     }
 }

@@ -96,6 +96,12 @@ pub fn bulk_wake() -> u64 {
     setting(core::mem::offset_of!(Settings, bulk_wake))
 }
 
+/// Bytes of processes' lives that gather before their reader is woken.
+#[inline(always)]
+pub fn verdict_wake() -> u64 {
+    setting(core::mem::offset_of!(Settings, verdict_wake))
+}
+
 /// Programs that need working memory.
 pub const PROGRAMS: u32 = 4;
 /// Slot of the `sys_exit` program.

@@ -6,9 +6,9 @@
 //! `signal->live` was decremented: the group is gone when that is 0. Threads never appear as keys.
 
 use aya_ebpf::programs::BtfTracePointContext;
-use guard_common::event::{self, Exit, Kind};
+use guard_common::event::{self, Exit, FLAG_AGENT_ENDED, Kind};
 use guard_common::tree::{
-    COUNT_TREE_FULL, DOOMED_PER_BLOCK, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_SEEDED, Member, id_of,
+    COUNT_TREE_FULL, DOOMED_PER_BLOCK, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_RUN, MEMBER_SEEDED, Member, id_of,
 };
 use guard_common::words::{Action, Backend, Op};
 
@@ -114,6 +114,10 @@ pub fn exited(_ctx: &BtfTracePointContext) -> i32 {
     let group: u32 = read_or_zero(signal, offset!(signal_group_exit_code));
     let own: u32 = read_or_zero(task, offset!(task_exit_code));
     let status = if group != 0 { group } else { own };
-    emit::send_with(&emit::head(Kind::Exit, Op::Exec, &entry), Exit { status, _pad: 0 });
+    let mut head = emit::head(Kind::Exit, Op::Exec, &entry);
+    if entry.flags & (MEMBER_AGENT | MEMBER_RUN) != 0 {
+        head.flags = FLAG_AGENT_ENDED;
+    }
+    emit::send_with(&head, Exit { status, _pad: 0 });
     0
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
+use guard_common::event::FLAG_PATH_UNKNOWN;
 use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member, TOLD_IN_EVENTS};
 use guard_common::words::{Action, Backend, Mode, Op, Scope};
 use tokio::io::unix::AsyncFd;
@@ -68,6 +69,12 @@ pub struct Totals {
     pub left: u64,
 }
 
+/// Returns what reading the kernel's types and compiling the policy took to the machine: glibc would keep it.
+fn give_back_memory() {
+    // SAFETY: no pointers; glibc's own locks make it safe at any time.
+    unsafe { libc::malloc_trim(0) };
+}
+
 /// A ring buffer that can be waited for.
 fn waitable(ring: RingBuf<MapData>) -> anyhow::Result<AsyncFd<RingBuf<MapData>>> {
     // SAFETY: a ring buffer owns its descriptor, gives always the same one, and keeps it until it is dropped.
@@ -115,6 +122,7 @@ impl<'a> Watch<'a> {
         policy.set_generation(1);
         let mut kernel = Kernel::load(settings, &policy)?;
         let (verdicts, bulk) = kernel.take_rings()?;
+        give_back_memory();
         Ok(Self {
             kernel,
             generation: 1,
@@ -211,6 +219,7 @@ impl<'a> Watch<'a> {
         self.policies.push_back((generation, Arc::new(policy.rules.clone())));
         self.mode = policy.mode;
         self.policy = policy;
+        give_back_memory();
         Ok(())
     }
 
@@ -318,7 +327,8 @@ impl<'a> Watch<'a> {
         let head = &record.head;
         match &record.body {
             Body::Exec { body, enrol, path, cwd, session, call, argv } => {
-                let image = tell::image(path, cwd, argv);
+                let whole = head.flags & FLAG_PATH_UNKNOWN == 0;
+                let image = tell::image(if whole { path } else { &[] }, cwd, argv);
                 self.processes.executed(head.tgid, head.start, head.time, image);
                 if *enrol {
                     self.enrolled(head, cwd);

@@ -50,7 +50,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { host_wide: false, verdict_ring: 4 << 20, bulk_ring: 16 << 20, max_processes: 16384, debug: false }
+        Self { host_wide: false, verdict_ring: 1 << 20, bulk_ring: 4 << 20, max_processes: 16384, debug: false }
     }
 }
 
@@ -86,6 +86,7 @@ impl Kernel {
             offsets: found,
             host_wide: u32::from(settings.host_wide),
             bulk_wake: (settings.bulk_ring / 16).min(256 << 10),
+            verdict_wake: (settings.verdict_ring / 16).min(64 << 10),
         };
         let mut loader = EbpfLoader::new();
         let log_level = if settings.debug { u8::MAX } else { 0 };
@@ -175,7 +176,7 @@ impl Kernel {
         let mut inner = Array::<MapData, Block>::create(policy.blocks.len() as u32, BPF_F_INNER_MAP)
             .context("the kernel refused memory for the policy")?;
         for (number, block) in policy.blocks.iter().enumerate() {
-            inner.set(number as u32, **block, 0).context("the policy could not be copied into the kernel")?;
+            inner.set(number as u32, &**block, 0).context("the policy could not be copied into the kernel")?;
         }
         let place = 1 - self.active_place;
         self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use guard_common::event::{
-    FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, Head, NO_RULE, OPENED_CREATED, OPENED_READ,
-    OPENED_TRUNCATED, OPENED_WRITE,
+    FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Head, NO_RULE, OPENED_CREATED,
+    OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
 };
 use guard_common::tree::Member;
 use guard_common::words::{Action, Backend, Op, Scope};
@@ -113,6 +113,10 @@ impl Watch<'_> {
                 });
                 event.verdict = Some(verdict);
             }
+        }
+        if head.flags & FLAG_PATH_UNKNOWN != 0 {
+            // What there is of it is its end only.
+            event.path = None;
         }
         event
     }
