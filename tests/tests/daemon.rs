@@ -168,7 +168,9 @@ fn a_policy_is_reloaded_whole_or_not_at_all() {
 fn no_gap_opens_while_policies_are_replaced() {
     let stage = Stage::new("daemon");
     let policy = stage.scratch().write("policy.toml", stage.policy(""));
-    let daemon = support::guard::Guard::of(stage.scratch(), policy.clone()).daemon();
+    let guard = support::guard::Guard::of(stage.scratch(), policy.clone());
+    // Room for all that is told of so many processes, however long the daemon has to wait for its turn.
+    let daemon = guard.flag("--verdict-ring").flag((16 << 20).to_string()).daemon();
     let attempts = agent(&stage, &["each", "--threads", "2", "1500", "read", "denied/secret"]).start();
     let other = stage.policy("").replace("\"secrets\"", "\"other\"");
     for number in 0..20 {
