@@ -23,8 +23,9 @@ fn lost(events: &Events, kind: &str) -> u64 {
 fn a_full_ring_of_verdicts_changes_no_verdict() {
     let stage = Stage::new("full");
     let guard = stage.guard("").flag("--verdict-ring").flag("4096");
-    let job = stage.job(["each", "--threads", "4", "250", "read", "--by", "open", "denied/secret"]);
-    let Guarded { done, events } = guard.run(&job);
+    // guard itself, the script's parent, is stopped meanwhile: nobody empties the buffer.
+    let script = "kill -STOP $PPID; ./attempt each --threads 4 250 read --by open denied/secret; kill -CONT $PPID";
+    let Guarded { done, events } = guard.run(&stage.script(script));
     assert_eq!((done.code(), done.out().as_str()), (0, ""), "{}", done.err());
     assert_eq!(counts(&done.err(), "killed"), 1000, "{}", done.err());
     let missing = lost(&events, "verdict-ring-full");
@@ -39,7 +40,8 @@ fn a_full_ring_of_verdicts_changes_no_verdict() {
 fn a_full_ring_of_the_bulk_loses_no_verdict() {
     let stage = Stage::new("full");
     let guard = stage.guard("").flag("--bulk-ring").flag("4096");
-    let script = "./attempt read --times 20000 allowed/fine > /dev/null; ./attempt read denied/secret; exit 0";
+    let script = "kill -STOP $PPID; ./attempt read --times 20000 allowed/fine > /dev/null; kill -CONT $PPID; \
+                  ./attempt read denied/secret; exit 0";
     let Guarded { done, events } = guard.run(&stage.script(script));
     assert_eq!((done.code(), done.out().as_str()), (0, ""), "{}", done.err());
     let missing = lost(&events, "bulk-ring-full");
