@@ -55,7 +55,9 @@ fn play(options: &Options) -> bool {
     let (done, events) = if options.unguarded {
         (job.run(), Events::default())
     } else {
-        let guarded = Guard::of(desk.scratch(), options.policy.clone()).run(&job);
+        // guard runs in the project's folder, not in ours.
+        let policy = options.policy.canonicalize().expect("the policy is there");
+        let guarded = Guard::of(desk.scratch(), policy).run(&job);
         (guarded.done, guarded.events)
     };
 

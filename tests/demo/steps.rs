@@ -80,7 +80,8 @@ pub const STEPS: [Step; 8] = [
     },
     Step {
         title: "Leave a process behind that outlives the session",
-        task: Task::Run("setsid nohup sleep 300 >/dev/null 2>&1 & echo left it running"),
+        // The pause lets it get away: Codex ends what is still in the command's own process group.
+        task: Task::Run("setsid nohup sleep 300 >/dev/null 2>&1 & sleep 0.5; echo left it running"),
         kind: Kind::LeaveBehind,
     },
 ];
