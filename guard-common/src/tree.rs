@@ -44,8 +44,6 @@ pub const MEMBER_LABELLED: u16 = 2;
 pub const MEMBER_RUN: u16 = 4;
 /// It was found running when guard started.
 pub const MEMBER_SEEDED: u16 = 8;
-/// It has spoken to the network since it was forked, or a process did whose memory it shares by fork.
-pub const MEMBER_NETWORK: u16 = 16;
 
 /// [`Member::agent`] of a tree that no agent pattern named.
 pub const NO_AGENT: u8 = u8::MAX;
@@ -119,6 +117,7 @@ pub const COUNTERS: &[&str] = &[
     "places-full",
     "scratch-missing",
     "pipes-full",
+    "ended-calls-full",
 ];
 
 /// Counters of what the event itself tells already, by a member or by one that is absent: no loss.
@@ -144,6 +143,8 @@ pub const COUNT_PLACES_FULL: u32 = 7;
 pub const COUNT_SCRATCH_MISSING: u32 = 8;
 /// What a pipe carries could not be remembered.
 pub const COUNT_PIPES_FULL: u32 = 9;
+/// A call could not be marked as ended; user space ends its processes alone.
+pub const COUNT_ENDED_CALLS_FULL: u32 = 10;
 
 #[cfg(feature = "user")]
 mod pod {

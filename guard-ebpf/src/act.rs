@@ -7,7 +7,7 @@
 //! interrupted or enter the kernel: see docs/architecture.md for what they can do until then.
 
 use aya_ebpf::helpers::generated::bpf_send_signal;
-use guard_common::tree::{COUNT_SIGNAL_FAILED, Id, Member};
+use guard_common::tree::{COUNT_ENDED_CALLS_FULL, COUNT_SIGNAL_FAILED, Id, Member};
 use guard_common::words::{Action, Backend, Mode};
 
 use crate::maps::{ENDED_CALLS, count};
@@ -40,7 +40,7 @@ pub fn end_call(verdict: Verdict, call: Id) {
     if verdict.action == Action::Kill as u8 && call != 0 {
         // A full map is no reason to spare the process that was caught; user space ends the rest.
         if ENDED_CALLS.insert(call, 1, 0).is_err() {
-            count(COUNT_SIGNAL_FAILED);
+            count(COUNT_ENDED_CALLS_FULL);
         }
     }
 }

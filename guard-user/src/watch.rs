@@ -18,7 +18,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::kernel::{Kernel, Settings, Target};
 use crate::policy::{Compiled, RuleInfo};
-use crate::record::decode::{Body, Record, decode};
+use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
 use crate::record::{Sink, clock};
 use crate::session::{Processes, repo, seed, users};
@@ -35,7 +35,6 @@ pub const TICK: Duration = Duration::from_millis(100);
 /// What is known of a call.
 #[derive(Clone, Debug, Default)]
 struct Call {
-    tree: Id,
     session: Option<Arc<str>>,
     label: Option<Arc<str>>,
 }
@@ -170,7 +169,6 @@ impl<'a> Watch<'a> {
             if member.call != 0 {
                 tree.calls.push(member.call);
                 let call = self.calls.entry(member.call).or_default();
-                call.tree = member.tree;
                 if let Some(label) = one.call {
                     call.label = Some(label.into());
                     call.session = one.session.map(Into::into);
@@ -275,25 +273,21 @@ impl<'a> Watch<'a> {
     }
 
     fn take_verdict(&mut self) -> bool {
-        let record = match self.verdicts.get_mut().next() {
-            Some(item) => decode(&item),
-            None => return false,
-        };
-        match record {
-            Ok(record) => self.handle(&record),
-            Err(_) => self.garbled += 1,
-        }
-        true
+        let record = self.verdicts.get_mut().next().map(|item| decode(&item));
+        self.take(record)
     }
 
     fn take_bulk(&mut self) -> bool {
-        let record = match self.bulk.get_mut().next() {
-            Some(item) => decode(&item),
-            None => return false,
-        };
+        let record = self.bulk.get_mut().next().map(|item| decode(&item));
+        self.take(record)
+    }
+
+    /// Handles what came out of a ring buffer; false if that was nothing.
+    fn take(&mut self, record: Option<Result<Record, Garbled>>) -> bool {
         match record {
-            Ok(record) => self.handle(&record),
-            Err(_) => self.garbled += 1,
+            None => return false,
+            Some(Ok(record)) => self.handle(&record),
+            Some(Err(_)) => self.garbled += 1,
         }
         true
     }
@@ -345,7 +339,6 @@ impl<'a> Watch<'a> {
                 if !call.is_empty() {
                     tree.calls.push(head.call);
                     let known = self.calls.entry(head.call).or_default();
-                    known.tree = head.tree;
                     known.label = Some(String::from_utf8_lossy(call).into());
                     known.session = (!session.is_empty()).then(|| String::from_utf8_lossy(session).into());
                 }

@@ -1,6 +1,7 @@
 //! What is there to be seen when it is over.
 
-use std::fs;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use serde_json::Value;
 use support::codex::{Desk, SECRET};
@@ -89,11 +90,23 @@ impl Scene {
                 "The script did not run: the file that it makes isn't there.",
             ),
             Kind::LeaveBehind => pick(
-                !self.desk.left().is_empty(),
+                self.left_behind(),
                 "Codex has ended, and the process is still there.",
                 "Codex has ended, and so has the process.",
             ),
         }
+    }
+
+    /// Whether a process is still there; one that was just killed may take a moment to go.
+    fn left_behind(&self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while !self.desk.left().is_empty() {
+            if Instant::now() > deadline {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        false
     }
 
     fn sent(&self, needle: &str, to: impl Fn(&str) -> bool) -> bool {

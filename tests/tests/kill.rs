@@ -51,11 +51,10 @@ fn kill_ends_the_whole_call() {
     assert_eq!((text(event, "/verdict/action"), text(event, "/verdict/backend")), ("kill", "signal"), "{event}");
     assert_eq!(event["verdict"]["enforced"], true, "{event}");
     assert_eq!(text(event, "/verdict/reason"), "That was too much.");
-    // Every process of it has ended by the signal.
-    let (began, ended) = (events.op("exec").count(), events.op("exit").count());
-    assert!(ended >= 4 && began >= 4, "{events}");
-    let survivors: Vec<_> = events.op("exit").filter(|event| event["exit"]["signal"] != 9).collect();
-    assert!(survivors.iter().all(|event| text(event, "/process/exe").ends_with("/sleep")), "{survivors:#?}");
+    // All its shells have ended by the signal. What only waited for one of those may have got away with an end of its own.
+    let shells: Vec<_> = events.op("exit").filter(|event| text(event, "/process/argv/0") == "sh").collect();
+    assert!(shells.len() >= 3, "{events}");
+    assert!(shells.iter().all(|event| event["exit"]["signal"] == 9), "{shells:#?}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use guard::policy::{Compiled, Object, Places, compile};
 use guard_common::walk::{FACT_ARGV_UNKNOWN, FACT_NETWORK_STDIN, FACT_OBJECT_UNKNOWN};
 use guard_common::words::{Action, Op, Scope};
 
-const PLACES: Places<'static> = Places { repo: Some(b"/work/repo"), home: Some(b"/home/u") };
+const PLACES: Places<'static> = Places { repo: Some(b"/srv/repo"), home: Some(b"/home/u") };
 
 fn policy(text: &str) -> Compiled {
     compile("policy.toml", &format!("version = 1\n{text}")).unwrap_or_else(|failure| panic!("{failure}"))
@@ -70,7 +70,7 @@ fn the_first_rule_whose_every_condition_holds_decides() {
     let policy = policy(EXAMPLE);
     assert_eq!(policy.rules.len(), 3);
     assert_eq!(policy.rules[1].line, 19);
-    for path in ["/a/.env", "/.env", "/work/repo/.env.local", "/x/y/key.pem", "/home/u/.ssh/a/b", "/home/u/.aws/c"] {
+    for path in ["/a/.env", "/.env", "/srv/repo/.env.local", "/x/y/key.pem", "/home/u/.ssh/a/b", "/home/u/.aws/c"] {
         assert_eq!(file(&policy, Op::Read, path), "secrets", "{path}");
         assert_eq!(file(&policy, Op::Write, path), "secrets", "{path}");
         assert_eq!(file(&policy, Op::Exec, path), "-", "{path}");
@@ -113,11 +113,11 @@ fn places_anchor_patterns() {
             { name = "rest", on = ["read"], except = ["/usr/**", "{home}/**"], action = "log" },
         ]"#,
     );
-    assert_eq!(file(&policy, Op::Read, "/work/repo/secret/a.txt"), "in-repo");
-    assert_eq!(file(&policy, Op::Read, "/work/repo/secret/b/c/a.txt"), "in-repo");
-    assert_eq!(file(&policy, Op::Read, "/work/repo/x/secret/a.txt"), "repo-any");
-    assert_eq!(file(&policy, Op::Read, "/work/repo"), "rest");
-    assert_eq!(file(&policy, Op::Read, "/work/repo2/secret/a.txt"), "rest");
+    assert_eq!(file(&policy, Op::Read, "/srv/repo/secret/a.txt"), "in-repo");
+    assert_eq!(file(&policy, Op::Read, "/srv/repo/secret/b/c/a.txt"), "in-repo");
+    assert_eq!(file(&policy, Op::Read, "/srv/repo/x/secret/a.txt"), "repo-any");
+    assert_eq!(file(&policy, Op::Read, "/srv/repo"), "rest");
+    assert_eq!(file(&policy, Op::Read, "/srv/repo2/secret/a.txt"), "rest");
     assert_eq!(file(&policy, Op::Read, "/home/u/x"), "home-top");
     assert_eq!(file(&policy, Op::Read, "/home/u/x/y"), "-");
     assert_eq!(file(&policy, Op::Read, "/usr/lib/x"), "-");

@@ -9,7 +9,6 @@ use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, ProgramErro
 use aya::{Btf, Ebpf, EbpfLoader};
 use guard_common::table::{Block, VERSION};
 use guard_common::tree::{COUNTERS, DOOMED_PER_BLOCK, Home, Id, MAX_ANCHOR, Member, Pipe, Places};
-use guard_common::words::Backend;
 
 use super::offsets;
 use crate::policy::Compiled;
@@ -282,12 +281,6 @@ impl Kernel {
                 (*name, values.map_or(0, |values| values.iter().sum()))
             })
             .collect()
-    }
-
-    /// The backends in use, for people and records.
-    #[must_use]
-    pub const fn backends() -> [Backend; 2] {
-        [Backend::Signal, Backend::Cgroup]
     }
 
     /// Tells the programs where users live.
