@@ -175,7 +175,8 @@ impl Kernel {
         let mut inner = Array::<MapData, Block>::create(policy.blocks.len() as u32, BPF_F_INNER_MAP)
             .context("the kernel refused memory for the policy")?;
         for (number, block) in policy.blocks.iter().enumerate() {
-            inner.set(number as u32, &**block, 0).context("the policy could not be copied into the kernel")?;
+            let block: &Block = block;
+            inner.set(number as u32, block, 0).context("the policy could not be copied into the kernel")?;
         }
         let place = 1 - self.active_place;
         self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;
