@@ -254,9 +254,11 @@ fn enrol(task: u64, tgid: u32, agent: u8) -> Option<Member> {
         _pad: 0,
     };
     if MEMBERS.insert(tgid, member, 0).is_err() {
-        // An agent that can't be followed must not run.
+        // An agent that can't be followed must not run, except where nothing is carried out.
         count(COUNT_TREE_FULL);
-        act::kill_current();
+        if !act::audits(verdict::active()) {
+            act::kill_current();
+        }
         return None;
     }
     Some(member)

@@ -14,7 +14,7 @@ use guard_common::words::{Action, Backend, Op};
 
 use crate::kernel::{self, read, read_or_zero};
 use crate::maps::{DOOMED, MEMBERS, count, offset};
-use crate::{act, emit};
+use crate::{act, emit, verdict};
 
 /// The member entry of process `tgid`, copied.
 #[inline(always)]
@@ -49,19 +49,22 @@ pub fn forked(ctx: &BtfTracePointContext) -> i32 {
     }
     let ended = act::call_ended(&entry);
     let full = !ended && MEMBERS.insert(tgid, entry, 0).is_err();
-    let doomed = ended || full;
+    // In audit mode it runs on, unseen: nothing is carried out there, not even this.
+    let doomed = ended || full && !act::audits(verdict::active());
     if doomed {
         doom(tgid);
     }
     if full {
         count(COUNT_TREE_FULL);
     }
-    let mut head = emit::head(if doomed { Kind::Doomed } else { Kind::Fork }, Op::Exec, &entry);
+    let mut head = emit::head(if ended || full { Kind::Doomed } else { Kind::Fork }, Op::Exec, &entry);
     head.ppid = head.tgid;
     head.tgid = tgid;
     head.tid = pid;
-    if doomed {
+    if ended || full {
         head.action = if ended { Action::Kill as u8 } else { Action::Deny as u8 };
+    }
+    if doomed {
         head.backend = Backend::Signal as u8;
         head.flags = event::FLAG_ENFORCED | if ended { event::FLAG_CALL_ENDED } else { 0 };
     }

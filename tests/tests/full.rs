@@ -77,6 +77,19 @@ fn a_full_table_of_processes_lets_nobody_in_unseen() {
     }
 }
 
+/// Where nothing is carried out, not even that: who does not fit in runs unseen, and that is told.
+#[test]
+fn a_full_table_in_audit_kills_nobody() {
+    let stage = Stage::new("full");
+    fs::create_dir(stage.path().join("marks")).expect("a folder");
+    let guard = stage.guard("").audit().flag("--max-processes").flag("3");
+    let Guarded { done, events } = guard.run(&stage.job(["crowd", "10", "marks"]));
+    assert_eq!(done.code(), 0, "{}", done.err());
+    assert_eq!(counts(&done.err(), "forked"), 10, "{}", done.err());
+    let unseen: Vec<&Value> = events.op("fork").filter(|event| event["verdict"]["enforced"] == false).collect();
+    assert_eq!((unseen.len(), lost(&events, "tree-full")), (8, 8), "{events}");
+}
+
 /// Only guarded processes take places: others fork as they like meanwhile.
 #[test]
 fn a_full_table_touches_nobody_else() {
