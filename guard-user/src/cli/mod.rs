@@ -1,17 +1,18 @@
 //! The command line: a file a subcommand.
 
 mod daemon;
+mod policy;
 mod run;
 mod screen;
 mod user;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::kernel::Settings;
-use crate::policy::{self, Compiled};
+use crate::policy::{Compiled, Failure, compile, default_text, load};
 use crate::record::Sink;
 
 /// Exit code when guard itself fails; as `env` and `timeout` use it.
@@ -31,6 +32,9 @@ enum Command {
     Run(run::Run),
     /// Guard every agent on this machine, until stopped
     Daemon(daemon::Daemon),
+    /// Check policies, and make and test them
+    #[command(subcommand)]
+    Policy(policy::Policy),
 }
 
 /// What `run` and `daemon` have in common.
@@ -62,6 +66,12 @@ struct Common {
 /// Where an administrator's policy is looked for.
 const SYSTEM_POLICY: &str = "/etc/guard/policy.toml";
 
+/// Reads and compiles the policy that is used where none is named.
+fn in_use() -> Result<Compiled, Failure> {
+    let system = Path::new(SYSTEM_POLICY);
+    if system.exists() { load(system) } else { compile("the policy that guard ships", default_text()) }
+}
+
 /// Reads the size of a ring buffer.
 fn ring_size(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
@@ -83,12 +93,7 @@ impl Common {
 
     /// Reads and compiles the policy.
     fn load_policy(&self) -> anyhow::Result<Compiled> {
-        let system = PathBuf::from(SYSTEM_POLICY);
-        let compiled = match &self.policy {
-            Some(path) => policy::load(path),
-            None if system.exists() => policy::load(&system),
-            None => policy::compile("the policy that guard ships", policy::default_text()),
-        };
+        let compiled = self.policy.as_deref().map_or_else(in_use, load);
         let compiled = compiled.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         for warning in &compiled.warnings {
             eprintln!("{warning}");
@@ -114,6 +119,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) => runtime.block_on(run.run()),
         Command::Daemon(daemon) => runtime.block_on(daemon.run()),
+        Command::Policy(policy) => policy.run(),
     };
     result.unwrap_or_else(|error| {
         // A policy's errors are whole texts of their own.
