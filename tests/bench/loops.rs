@@ -67,6 +67,7 @@ pub fn serve(folder: &Path) {
             ["exec", milliseconds] => exec(folder, time(milliseconds)),
             ["spawn", milliseconds] => spawn(folder, time(milliseconds)),
             ["connect", milliseconds] => connect(time(milliseconds)),
+            ["build"] => build(folder),
             ["flood", seconds, rate, processes] => floods(folder, seconds, rate, processes),
             _ => panic!("nobody says {line:?}"),
         }
@@ -137,6 +138,26 @@ fn connect(time: Duration) {
         setsockopt(&stream, Linger, &reset).expect("an option");
         drop(listener.accept().expect("the other end"));
     });
+}
+
+/// A release build of a mid-size crate and what it depends on, from nothing. It is one of guard's own dependencies, so
+/// its source is there already.
+fn build(folder: &Path) {
+    let target = folder.join("built");
+    let started = Instant::now();
+    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--release", "--offline", "--locked", "--quiet", "--package", "clap_builder"])
+        .arg("--manifest-path")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .stdout(Stdio::null())
+        .status()
+        .expect("cargo starts");
+    let took = started.elapsed();
+    assert!(status.success(), "{status}");
+    fs::remove_dir_all(&target).expect("what was built can be removed");
+    println!("{} 1", took.as_nanos());
 }
 
 /// Several processes that open files at once; says how many opens there were, and how many of them are to be noted.

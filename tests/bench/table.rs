@@ -55,7 +55,11 @@ impl Row {
     /// What `after` takes of `before`, round by round.
     pub fn ratio(what: &str, before: &Series, after: &Series, of: impl Fn(&Round) -> f64) -> Self {
         let pick = |series: &Series| series.0.iter().map(|(round, ..)| of(round)).collect::<Vec<_>>();
-        let (mut before, mut after) = (pick(before), pick(after));
+        Self::of_ratios(what, pick(before), pick(after))
+    }
+
+    /// What `after` takes of `before`, nanoseconds round by round.
+    pub fn of_ratios(what: &str, mut before: Vec<f64>, mut after: Vec<f64>) -> Self {
         let mut ratios: Vec<f64> = before.iter().zip(&after).map(|(before, after)| after / before).collect();
         let value = median(&mut ratios);
         let range = ratios.first().copied().zip(ratios.last().copied());
@@ -99,7 +103,11 @@ fn digits(value: f64, unit: &str) -> String {
 }
 
 fn nanoseconds(value: f64) -> String {
-    if value < 10_000.0 { format!("{value:.0} ns") } else { format!("{:.1} µs", value / 1000.0) }
+    match value {
+        ..10_000.0 => format!("{value:.0} ns"),
+        ..1e9 => format!("{:.1} µs", value / 1e3),
+        _ => format!("{:.2} s", value / 1e9),
+    }
 }
 
 /// Prints all rows as a table.
