@@ -8,11 +8,12 @@ mod user;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::kernel::Settings;
-use crate::policy::{Compiled, Failure, compile, default_text, load};
+use crate::policy::{Compiled, Failure, Source, default_text, read, source};
 use crate::record::Sink;
 
 /// Exit code when guard itself fails; as `env` and `timeout` use it.
@@ -66,10 +67,10 @@ struct Common {
 /// Where an administrator's policy is looked for.
 const SYSTEM_POLICY: &str = "/etc/guard/policy.toml";
 
-/// Reads and compiles the policy that is used where none is named.
-fn in_use() -> Result<Compiled, Failure> {
+/// The policy that is used where none is named.
+fn in_use() -> Result<Arc<Source>, Failure> {
     let system = Path::new(SYSTEM_POLICY);
-    if system.exists() { load(system) } else { compile("the policy that guard ships", default_text()) }
+    if system.exists() { source(system) } else { Ok(Source::new("the policy that guard ships", default_text())) }
 }
 
 /// Reads the size of a ring buffer.
@@ -93,7 +94,7 @@ impl Common {
 
     /// Reads and compiles the policy.
     fn load_policy(&self) -> anyhow::Result<Compiled> {
-        let compiled = self.policy.as_deref().map_or_else(in_use, load);
+        let compiled = self.policy.as_deref().map_or_else(in_use, source).and_then(read).map(|whole| whole.compiled);
         let compiled = compiled.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         for warning in &compiled.warnings {
             eprintln!("{warning}");

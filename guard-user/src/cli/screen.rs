@@ -1,9 +1,14 @@
 //! What people read on a terminal.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal, Write as _};
 
 use crate::record::event::Event;
 use crate::watch::Totals;
+
+/// Whether `stream` shows colours: a terminal of someone who has not said that they want none.
+pub fn colours(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
 
 /// Writes lines for people to standard error, in colour where that is a terminal.
 pub struct Screen {
@@ -16,8 +21,7 @@ impl Screen {
     /// A screen; `json` writes events as JSON instead.
     #[must_use]
     pub fn new(json: bool) -> Self {
-        let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        Self { colour, json, began: std::time::Instant::now() }
+        Self { colour: colours(&std::io::stderr()), json, began: std::time::Instant::now() }
     }
 
     /// Shows an event, if it is one to be seen at once.

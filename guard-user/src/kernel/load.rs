@@ -10,15 +10,13 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use guard_common::table::{Block, VERSION};
 use guard_common::tree::{COUNTERS, DOOMED_PER_BLOCK, Home, Id, MAX_ANCHOR, Member, Pipe, Places};
 
-use super::offsets;
+use super::{backends, offsets};
 use crate::policy::Compiled;
 
 /// Slots of working memory each CPU has; as the programs' own `PROGRAMS`.
 const PROGRAMS_PER_CPU: u32 = 4;
 /// Inner maps of different sizes may replace each other.
 const BPF_F_INNER_MAP: u32 = 0x1000;
-/// Arguments that `io_uring_complete` has since 6.10, the first form that shows the request's result.
-const URING_ARGUMENTS: usize = 3;
 
 /// The tracepoints: program, hook.
 const TRACEPOINTS: &[(&str, &str)] = &[
@@ -77,7 +75,7 @@ impl Kernel {
     pub fn load(settings: &Settings, policy: &Compiled) -> anyhow::Result<Self> {
         let types = offsets::kernel_types()?;
         let found = offsets::find(&types)?;
-        let sees_uring = types.tracepoint_arguments("io_uring_complete") == Some(URING_ARGUMENTS);
+        let sees_uring = backends::sees_uring(&types);
         drop(types);
         raise_memlock();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!(error).context(what))? as u32;

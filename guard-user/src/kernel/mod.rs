@@ -1,5 +1,6 @@
 //! The kernel side of user space: what the kernel offers, loading the programs, their maps.
 
+mod backends;
 pub mod btf;
 mod diagnostics;
 mod load;
@@ -7,6 +8,7 @@ mod offsets;
 mod requirements;
 mod signal;
 
+pub use backends::{Hold, Reach, holds, sees_uring};
 pub use load::{Kernel, Settings};
 pub use offsets::{find as find_offsets, kernel_types};
 pub use requirements::check as check_requirements;

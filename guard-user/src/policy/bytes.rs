@@ -50,6 +50,16 @@ impl ByteSet {
         self.0.iter().zip(&other.0).all(|(mine, other)| other & !mine == 0)
     }
 
+    /// Whether a byte is in both sets.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).any(|(mine, other)| other & mine != 0)
+    }
+
+    /// The byte that is in the set alone.
+    pub fn only(&self) -> Option<u8> {
+        if self.len() == 1 { (0..=u8::MAX).find(|&byte| self.contains(byte)) } else { None }
+    }
+
     pub fn len(&self) -> usize {
         self.0.iter().map(|word| word.count_ones() as usize).sum()
     }

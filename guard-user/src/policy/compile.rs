@@ -12,7 +12,7 @@ use guard_common::tree::NO_AGENT;
 use guard_common::words::{Action, Mode, Op, Scope};
 
 use super::addresses;
-use super::failure::{Problem, Warning};
+use super::failure::{Finding, Problem};
 use super::family::{self, Built, Excess, Family};
 use super::net::{Net, Target};
 use super::pattern::Pattern;
@@ -29,7 +29,7 @@ pub struct Compiled {
     /// Whether verdicts are carried out.
     pub mode: Mode,
     /// Remarks on what was accepted.
-    pub warnings: Vec<Warning>,
+    pub warnings: Vec<Finding>,
     /// How large the automata became.
     pub sizes: Vec<Size>,
     /// How long compiling took.

@@ -1,14 +1,19 @@
-//! What is wrong with a policy, told the way rustc tells it.
+//! What is to be said about a text: errors, warnings and remarks, each with its place.
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
-/// One thing that is wrong.
+use serde::Serialize;
+
+use super::render;
+
+/// One thing to be said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// What is wrong.
     pub message: String,
-    /// Where, in bytes of the policy's text.
+    /// Where, in bytes of the text.
     pub span: Option<Range<usize>>,
     /// Said beside the place.
     pub label: String,
@@ -16,17 +21,19 @@ pub struct Problem {
     pub note: Option<String>,
     /// What to do.
     pub help: Option<String>,
+    /// Name of the rule that it is about.
+    pub rule: Option<String>,
 }
 
 impl Problem {
     /// A problem at `span`.
     pub(super) fn at(span: Range<usize>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), span: Some(span), label: String::new(), note: None, help: None }
+        Self { span: Some(span), ..Self::whole(message) }
     }
 
-    /// A problem of the policy as a whole.
+    /// A problem of the text as a whole.
     pub(super) fn whole(message: impl Into<String>) -> Self {
-        Self { message: message.into(), span: None, label: String::new(), note: None, help: None }
+        Self { message: message.into(), span: None, label: String::new(), note: None, help: None, rule: None }
     }
 
     pub(super) fn label(mut self, label: impl Into<String>) -> Self {
@@ -43,73 +50,186 @@ impl Problem {
         self.help = Some(help.into());
         self
     }
+
+    pub(super) fn rule(mut self, rule: &str) -> Self {
+        self.rule = Some(rule.to_owned());
+        self
+    }
 }
 
-/// A policy that is not accepted, with all that is wrong with it. [`fmt::Display`] prints it for people.
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The text is refused.
+    Error,
+    /// It is accepted, and does not do what it seems to.
+    Warning,
+    /// It is fine, and there is something to know about it.
+    Remark,
+}
+
+impl Severity {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Remark => "remark",
+        }
+    }
+}
+
+/// A text, and what it is called in messages.
+#[derive(Debug)]
+pub struct Source {
+    /// What it is called: mostly the file's path.
+    pub origin: String,
+    /// The text itself.
+    pub text: String,
+}
+
+/// A place in a text, both counted from 1; columns are characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The line.
+    pub line: u32,
+    /// The character in it.
+    pub column: u32,
+}
+
+impl Source {
+    /// This text, called `origin`.
+    #[must_use]
+    pub fn new(origin: &str, text: &str) -> Arc<Self> {
+        Arc::new(Self { origin: origin.to_owned(), text: text.to_owned() })
+    }
+
+    /// The place of byte `at`.
+    #[must_use]
+    pub fn place(&self, at: usize) -> Place {
+        let (line, text, start) = line_of(&self.text, at);
+        Place { line, column: column(text, at.saturating_sub(start)) }
+    }
+}
+
+/// Something that was found in a text. [`fmt::Display`] prints it for people.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it says.
+    pub problem: Problem,
+    source: Arc<Source>,
+}
+
+impl Finding {
+    pub(super) fn new(severity: Severity, problem: Problem, source: &Arc<Source>) -> Self {
+        Self { severity, problem, source: Arc::clone(source) }
+    }
+
+    /// For people; `colour` is for terminals.
+    #[must_use]
+    pub fn shown(&self, colour: bool) -> String {
+        render::finding(self.severity, &self.source, &self.problem, colour)
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn told(&self) -> Told<'_> {
+        let problem = &self.problem;
+        let place = problem.span.as_ref().map(|span| self.source.place(span.start));
+        Told {
+            file: &self.source.origin,
+            line: place.map(|place| place.line),
+            column: place.map(|place| place.column),
+            end: problem.span.as_ref().map(|span| self.source.place(span.end)),
+            severity: self.severity,
+            message: &problem.message,
+            label: (!problem.label.is_empty()).then_some(&problem.label),
+            help: problem.help.as_deref(),
+            note: problem.note.as_deref(),
+            rule: problem.rule.as_deref(),
+        }
+    }
+}
+
+/// A finding as programs read it. What does not apply is absent.
+#[derive(Debug, Serialize)]
+pub struct Told<'a> {
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u32>,
+    /// The place after its last character.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<Place>,
+    severity: Severity,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown(false))
+    }
+}
+
+/// A text that is not accepted, with all that is wrong with it. [`fmt::Display`] prints it for people.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    origin: String,
-    text: String,
+    source: Arc<Source>,
     /// All problems, in the order of their places. Never empty.
     pub problems: Vec<Problem>,
 }
 
 impl Failure {
-    pub(super) fn new(origin: &str, text: &str, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
+    pub(super) fn new(source: &Arc<Source>, mut problems: Vec<Problem>) -> Self {
+        sort(&mut problems);
         // An entry of a list is looked at for every rule that names the list, and is wrong only once.
         problems.dedup();
-        Self { origin: origin.to_owned(), text: text.to_owned(), problems }
+        Self { source: Arc::clone(source), problems }
     }
 
-    /// Line and column of a problem, both counted from 1.
+    /// What the text is called.
     #[must_use]
-    pub fn place(&self, problem: &Problem) -> Option<(u32, u32)> {
-        let span = problem.span.as_ref()?;
-        let (number, line, start) = line_of(&self.text, span.start);
-        Some((number, column(line, span.start - start)))
+    pub fn origin(&self) -> &str {
+        &self.source.origin
     }
+
+    /// The problems as findings.
+    pub fn findings(&self) -> impl Iterator<Item = Finding> {
+        self.problems.iter().map(|problem| Finding::new(Severity::Error, problem.clone(), &self.source))
+    }
+}
+
+/// Sorts by place; what has none comes last.
+pub(super) fn sort(problems: &mut [Problem]) {
+    problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, problem) in self.problems.iter().enumerate() {
+        for (number, finding) in self.findings().enumerate() {
             if number > 0 {
                 writeln!(f)?;
             }
-            render(f, "error", &self.origin, &self.text, problem)?;
+            write!(f, "{finding}")?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Failure {}
-
-/// A remark on a policy that is accepted.
-#[derive(Clone, Debug)]
-pub struct Warning {
-    rendered: String,
-    /// What it says.
-    pub problem: Problem,
-}
-
-impl Warning {
-    pub(super) fn new(origin: &str, text: &str, problem: Problem) -> Self {
-        struct Rendered<'a>(&'a str, &'a str, &'a Problem);
-        impl fmt::Display for Rendered<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                render(f, "warning", self.0, self.1, self.2)
-            }
-        }
-        Self { rendered: Rendered(origin, text, &problem).to_string(), problem }
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.rendered)
-    }
-}
 
 /// Number of the line that holds byte `at`, counted from 1, the line, and its first byte.
 pub(super) fn line_of(text: &str, at: usize) -> (u32, &str, usize) {
@@ -122,36 +242,6 @@ pub(super) fn line_of(text: &str, at: usize) -> (u32, &str, usize) {
 }
 
 /// Column of byte `at` of `line`, in characters counted from 1.
-fn column(line: &str, at: usize) -> u32 {
+pub(super) fn column(line: &str, at: usize) -> u32 {
     line.char_indices().take_while(|(index, _)| *index < at).count() as u32 + 1
-}
-
-fn render(f: &mut fmt::Formatter<'_>, level: &str, origin: &str, text: &str, problem: &Problem) -> fmt::Result {
-    writeln!(f, "{level}: {}", problem.message)?;
-    let mut margin = 1;
-    if let Some(span) = &problem.span {
-        let (number, line, start) = line_of(text, span.start);
-        let shown: String = line.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect();
-        let first = column(line, span.start - start) as usize;
-        let last = column(line, span.end.saturating_sub(start).min(line.len())) as usize;
-        margin = number.to_string().len();
-        // The marks stand under the place also where the line is indented with tabs.
-        let indent: String = line.chars().take(first - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
-        let marks = "^".repeat(last.saturating_sub(first).max(1));
-        writeln!(f, "{:margin$}--> {origin}:{number}:{first}", "")?;
-        writeln!(f, "{:margin$} |", "")?;
-        writeln!(f, "{number} | {shown}")?;
-        writeln!(f, "{}", format!("{:margin$} | {indent}{marks} {}", "", problem.label).trim_end())?;
-    } else {
-        writeln!(f, "{:margin$}--> {origin}", "")?;
-        if !problem.label.is_empty() {
-            writeln!(f, "{:margin$} = {}", "", problem.label)?;
-        }
-    }
-    for (word, said) in [("note", &problem.note), ("help", &problem.help)] {
-        if let Some(said) = said {
-            writeln!(f, "{:margin$} = {word}: {said}", "")?;
-        }
-    }
-    Ok(())
 }

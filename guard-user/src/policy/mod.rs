@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 mod addresses;
@@ -16,15 +17,18 @@ mod compile;
 mod failure;
 mod family;
 mod glob;
+mod lint;
 mod net;
 mod pattern;
 mod reach;
+mod reading;
+mod render;
 mod rule;
 mod syntax;
 mod tables;
 
 pub use compile::{AgentInfo, Compiled, RuleInfo, Size};
-pub use failure::{Failure, Problem, Warning};
+pub use failure::{Failure, Finding, Problem, Severity, Source};
 pub use rule::OPS;
 pub use tables::{Decision, Object, Places, Tables};
 
@@ -34,42 +38,59 @@ pub fn default_text() -> &'static str {
     include_str!("../../../policies/default.toml")
 }
 
-/// Reads and compiles the policy at `path`.
-pub fn load(path: &Path) -> Result<Compiled, Failure> {
+/// A policy in both its forms: as it was written, and as the kernel gets it.
+#[derive(Debug)]
+pub struct Whole {
+    source: Arc<Source>,
+    policy: rule::Policy,
+    /// What the kernel gets.
+    pub compiled: Compiled,
+}
+
+/// The text at `path`.
+pub fn source(path: &Path) -> Result<Arc<Source>, Failure> {
     let origin = path.display().to_string();
     let bytes = fs::read(path).map_err(|error| {
-        Failure::new(&origin, "", vec![Problem::whole(format!("the policy cannot be read: {error}"))])
+        Failure::new(&Source::new(&origin, ""), vec![Problem::whole(format!("the file cannot be read: {error}"))])
     })?;
-    match String::from_utf8(bytes) {
-        Ok(text) => compile(&origin, &text),
-        Err(error) => {
-            let valid = error.utf8_error().valid_up_to();
-            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            let problem = Problem::at(valid..valid + 1, "the policy is not UTF-8 text").label("here");
-            Err(Failure::new(&origin, &text, vec![problem]))
-        }
-    }
+    String::from_utf8(bytes).map(|text| Source::new(&origin, &text)).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let source = Source::new(&origin, &String::from_utf8_lossy(error.as_bytes()));
+        Failure::new(&source, vec![Problem::at(valid..valid + 1, "the file is not UTF-8 text").label("here")])
+    })
+}
+
+/// Reads and compiles the policy at `path`.
+pub fn load(path: &Path) -> Result<Compiled, Failure> {
+    Ok(read(source(path)?)?.compiled)
 }
 
 /// Compiles the policy `text`; `origin` names it in messages.
 pub fn compile(origin: &str, text: &str) -> Result<Compiled, Failure> {
+    Ok(read(Source::new(origin, text))?.compiled)
+}
+
+/// Reads and compiles the policy in `source`.
+pub fn read(source: Arc<Source>) -> Result<Whole, Failure> {
     let started = Instant::now();
-    let fail = |problems| Failure::new(origin, text, problems);
-    let syntax::Read { policy, mut problems, warnings } = syntax::read(text);
+    let fail = |problems| Failure::new(&source, problems);
+    let syntax::Read { policy, mut problems, warnings } = syntax::read(&source.text);
     for (rule, earlier) in reach::unreachable(&policy) {
         problems.push(
             Problem::at(rule.span.clone(), format!("the rule `{}` can never decide", rule.name))
                 .label(format!("the rule `{}` before it matches everything that this one does", earlier.name))
-                .help(format!("put it before `{}`, or remove it", earlier.name)),
+                .help(format!("put it before `{}`, or remove it", earlier.name))
+                .rule(&rule.name),
         );
     }
     if !problems.is_empty() {
         return Err(fail(problems));
     }
-    let line = |at: usize| failure::line_of(text, at).0;
+    let line = |at: usize| source.place(at).line;
     let lines: Vec<u32> = policy.rules.iter().map(|rule| line(rule.span.start)).collect();
     let agent_lines: Vec<u32> = policy.agents.iter().map(|agent| line(agent.span.start)).collect();
     let mut compiled = compile::compile(&policy, &lines, &agent_lines, started).map_err(fail)?;
-    compiled.warnings = warnings.into_iter().map(|problem| Warning::new(origin, text, problem)).collect();
-    Ok(compiled)
+    let warning = |problem| Finding::new(Severity::Warning, problem, &source);
+    compiled.warnings = warnings.into_iter().map(warning).collect();
+    Ok(Whole { source, policy, compiled })
 }

@@ -49,6 +49,13 @@ impl Net {
             && other.ports.1 <= self.ports.1
     }
 
+    /// Whether an address and port is of both blocks.
+    pub fn overlaps(&self, other: &Self) -> bool {
+        (self.prefix ^ other.prefix) & mask(self.bits.min(other.bits)) == 0
+            && self.ports.0 <= other.ports.1
+            && other.ports.0 <= self.ports.1
+    }
+
     /// The texts of this block, as sequences of byte sets.
     pub fn sequences(&self) -> Vec<[ByteSet; TEXT_BYTES]> {
         let mut sequence = [ByteSet::all(); TEXT_BYTES];

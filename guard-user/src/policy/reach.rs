@@ -4,7 +4,7 @@
 //! it finds is certain.
 
 use guard_common::table::NODE_ROOT;
-use guard_common::words::Op;
+use guard_common::words::{Op, Scope};
 
 use super::net::Target;
 use super::pattern::{Part, Pattern, Tail, Token};
@@ -13,32 +13,55 @@ use super::rule::{Kind, Policy, Rule};
 /// Comparisons of patterns beyond which a policy is not checked: a second or so.
 const MAX_COMPARISONS: usize = 20_000_000;
 
+/// Whether the policy is small enough to compare its rules.
+pub fn comparable(policy: &Policy) -> bool {
+    let patterns = |rule: &Rule| [&rule.path, &rule.argv].into_iter().flatten().map(Vec::len).sum::<usize>() + 1;
+    let comparisons = policy.rules.iter().map(patterns).sum::<usize>().saturating_mul(policy.rules.len());
+    comparisons <= MAX_COMPARISONS
+}
+
 /// Pairs of a rule that can never decide and the earlier one that takes its place.
 pub fn unreachable(policy: &Policy) -> Vec<(&Rule, &Rule)> {
     let rules = &policy.rules;
-    let patterns = |rule: &Rule| [&rule.path, &rule.argv].into_iter().flatten().map(Vec::len).sum::<usize>() + 1;
-    let comparisons = rules.iter().map(patterns).sum::<usize>().saturating_mul(rules.len());
-    if comparisons > MAX_COMPARISONS {
+    if !comparable(policy) {
         return Vec::new();
     }
     let taken = |(index, later): (usize, &Rule)| rules[..index].iter().position(|earlier| takes_all(earlier, later));
     rules.iter().enumerate().filter_map(|(index, rule)| Some((rule, &rules[taken((index, rule))?]))).collect()
 }
 
+/// What a rule matches, or a part of it.
+#[derive(Clone, Copy)]
+pub struct Extent<'a> {
+    pub rule: &'a Rule,
+    pub scope: Option<Scope>,
+    pub path: Option<&'a [Pattern]>,
+    pub argv: Option<&'a [Pattern]>,
+    pub to: Option<&'a [Target]>,
+}
+
+impl<'a> Extent<'a> {
+    /// All of `rule`.
+    pub fn whole(rule: &'a Rule) -> Self {
+        let (path, argv, to) = (rule.path.as_deref(), rule.argv.as_deref(), rule.to.as_deref());
+        Self { rule, scope: rule.scope, path, argv, to }
+    }
+}
+
 /// Whether `earlier` matches whatever `later` does.
 fn takes_all(earlier: &Rule, later: &Rule) -> bool {
-    if earlier.has_except()
-        || earlier.scope.is_some() && earlier.scope != later.scope
-        || !later.ops.iter().all(|op| earlier.ops.contains(op))
-    {
+    later.ops.iter().all(|&op| takes(earlier, &Extent::whole(later), op))
+}
+
+/// Whether `earlier` matches each `op` that `later` does.
+pub fn takes(earlier: &Rule, later: &Extent<'_>, op: Op) -> bool {
+    if earlier.has_except() || earlier.scope.is_some() && earlier.scope != later.scope || !earlier.ops.contains(&op) {
         return false;
     }
-    later.ops.iter().all(|&op| {
-        let path = !Kind::Path.applies(op) || all_covered(earlier.path.as_deref(), later.path.as_deref(), covers);
-        let argv = !Kind::Argv.applies(op) || all_covered(earlier.argv.as_deref(), later.argv.as_deref(), covers);
-        let to = !Kind::To.applies(op) || all_covered(earlier.to.as_deref(), later.to.as_deref(), covers_target);
-        path && argv && to && (op != Op::Exec || !earlier.network_stdin || later.network_stdin)
-    })
+    let path = !Kind::Path.applies(op) || all_covered(earlier.path.as_deref(), later.path, covers);
+    let argv = !Kind::Argv.applies(op) || all_covered(earlier.argv.as_deref(), later.argv, covers);
+    let to = !Kind::To.applies(op) || all_covered(earlier.to.as_deref(), later.to, covers_target);
+    path && argv && to && (op != Op::Exec || !earlier.network_stdin || later.rule.network_stdin)
 }
 
 /// Whether each pattern of `later` is covered by one of `earlier`. `None` is everything.
@@ -52,7 +75,7 @@ fn all_covered<T>(earlier: Option<&[T]>, later: Option<&[T]>, covers: fn(&T, &T)
     }
 }
 
-fn covers_target(earlier: &Target, later: &Target) -> bool {
+pub fn covers_target(earlier: &Target, later: &Target) -> bool {
     match (earlier, later) {
         (Target::Everything, _) => true,
         (Target::Net(earlier), Target::Net(later)) => earlier.covers(later),
@@ -82,7 +105,7 @@ pub fn covers(general: &Pattern, special: &Pattern) -> bool {
 
 /// The parts with their tail as parts too. In this order a `**` of the general pattern can take in those of
 /// the special one.
-fn spelled_out(parts: &[Part], tail: Tail) -> Vec<Part> {
+pub fn spelled_out(parts: &[Part], tail: Tail) -> Vec<Part> {
     let tail: &[Part] = match tail {
         Tail::End => &[],
         Tail::Below => &[Part::Deep, Part::Component(vec![Token::Star])],

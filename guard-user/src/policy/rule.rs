@@ -6,6 +6,7 @@ use guard_common::words::{Action, Mode, Op, Scope};
 
 use super::net::Target;
 use super::pattern::Pattern;
+use super::{argv, glob, net};
 
 /// Operations that rules can be about.
 pub const OPS: [Op; 6] = [Op::Exec, Op::Read, Op::Write, Op::Connect, Op::Send, Op::Outlive];
@@ -65,14 +66,65 @@ pub struct Rule {
     pub except_kind: Kind,
     pub except: Vec<Pattern>,
     pub except_to: Vec<Target>,
+    /// All its patterns as they were written.
+    pub written: Vec<Written>,
     pub action: Action,
     pub reason: Option<String>,
+}
+
+/// An entry of a condition as it was written; it may stand for many patterns.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// The condition: `path`, `argv`, `to` or `except`.
+    pub key: &'static str,
+    pub text: String,
+    pub span: Range<usize>,
+    /// The list that it came from.
+    pub list: Option<String>,
+}
+
+/// The patterns that an entry stands for.
+#[derive(Debug)]
+pub enum Patterns {
+    /// Of true paths.
+    Paths(Vec<Pattern>),
+    /// Of command lines.
+    Commands(Vec<Pattern>),
+    /// Of addresses and sockets.
+    Targets(Vec<Target>),
+}
+
+impl Written {
+    /// Whether it says what is excepted.
+    pub fn is_except(&self) -> bool {
+        self.key == "except"
+    }
+
+    /// Its text, without the word that says that the path is a socket's.
+    pub fn path_text(&self) -> &str {
+        self.text.strip_prefix("unix:").unwrap_or(&self.text)
+    }
 }
 
 impl Rule {
     /// Whether something is excepted from the rule.
     pub fn has_except(&self) -> bool {
         !self.except.is_empty() || !self.except_to.is_empty()
+    }
+
+    /// What one of the rule's entries stands for. It was read before without a fault.
+    pub fn patterns(&self, written: &Written) -> Patterns {
+        let kind = match written.key {
+            "path" => Kind::Path,
+            "argv" => Kind::Argv,
+            "to" => Kind::To,
+            _ => self.except_kind,
+        };
+        match kind {
+            Kind::Path => Patterns::Paths(glob::parse(&written.text).unwrap_or_default()),
+            Kind::Argv => Patterns::Commands(argv::parse(&written.text).unwrap_or_default()),
+            Kind::To => Patterns::Targets(net::parse(&written.text).unwrap_or_default()),
+        }
     }
 
     /// Whether the rule is about operations in `scope`.

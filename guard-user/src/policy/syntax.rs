@@ -1,16 +1,17 @@
 //! Reads a policy's text: everything that it says, and everything that is wrong with it.
 
 use std::collections::HashMap;
+use std::mem;
 use std::ops::Range;
 
 use guard_common::words::{Action, Mode, Op, Scope};
-use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::failure::Problem;
 use super::net::Target;
 use super::pattern::{Fault, Pattern};
-use super::rule::{Agent, Kind, OPS, Policy, Rule};
+use super::reading::{Entry, Reading, Value, key_name, list, sorted, suggest, syntax_error, words};
+use super::rule::{Agent, Kind, OPS, Policy, Rule, Written};
 use super::{argv, glob, net};
 
 /// What reading came to. The policy is whole only if there are no problems.
@@ -28,13 +29,11 @@ const MAX_NESTING: usize = 16;
 /// How often rules and lists may name a list.
 const MAX_VISITS: usize = 10_000;
 
-type Value<'t> = Spanned<DeValue<'t>>;
-type Entry<'a, 't> = (&'a Spanned<DeString<'t>>, &'a Value<'t>);
-
 /// Reads `text`.
 pub fn read(text: &str) -> Read {
     let (document, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { lists: HashMap::new(), used: Vec::new(), visits: 0, problems: Vec::new() };
+    let mut reader =
+        Reader { lists: HashMap::new(), used: Vec::new(), visits: 0, written: Vec::new(), problems: Vec::new() };
     if !errors.is_empty() {
         // What the parser makes of the rest is a guess, and would be told as errors that are none.
         let problems = errors.into_iter().map(|error| syntax_error(text, &error)).collect();
@@ -43,14 +42,6 @@ pub fn read(text: &str) -> Read {
     let policy = reader.policy(document.get_ref());
     let warnings = reader.unused_lists();
     Read { policy, problems: reader.problems, warnings }
-}
-
-fn syntax_error(text: &str, error: &toml::de::Error) -> Problem {
-    let message = format!("not valid TOML: {}", error.message().lines().collect::<Vec<_>>().join(", "));
-    match error.span() {
-        Some(span) => Problem::at(span.start.min(text.len())..span.end.min(text.len()), message).label("here"),
-        None => Problem::whole(message),
-    }
 }
 
 /// An entry of a list of patterns, with the list it came from.
@@ -65,7 +56,15 @@ struct Reader<'a, 't> {
     used: Vec<&'a str>,
     /// Lists put in so far.
     visits: usize,
+    /// Entries of the conditions read so far, of one rule.
+    written: Vec<Written>,
     problems: Vec<Problem>,
+}
+
+impl Reading for Reader<'_, '_> {
+    fn problems(&mut self) -> &mut Vec<Problem> {
+        &mut self.problems
+    }
 }
 
 impl<'a, 't> Reader<'a, 't> {
@@ -153,7 +152,7 @@ impl<'a, 't> Reader<'a, 't> {
                 );
                 continue;
             };
-            let exe: Vec<Pattern> = items.iter().flat_map(|item| self.patterns(item, glob::parse)).collect();
+            let exe: Vec<Pattern> = self.patterns(&items, "exe", glob::parse);
             for item in items.iter().filter(|item| matches!(item.text.as_str(), "**" | "/**" | "**/*")) {
                 self.problems.push(
                     Problem::at(item.span.clone(), "every program on the machine would be this agent")
@@ -228,6 +227,7 @@ impl<'a, 't> Reader<'a, 't> {
         let reason = value("reason").and_then(|value| self.string(value, "reason")).map(str::to_owned);
         let (name, span) = name.map_or((String::new(), header.clone()), |(name, span)| (name.to_owned(), span));
 
+        self.written.clear();
         let on: Vec<Op> = ops.iter().map(|(op, _)| *op).collect();
         let except_kind = except_kind(&fields, &on);
         let path = value("path").map(|value| self.conditions(value, "path", glob::parse));
@@ -237,9 +237,9 @@ impl<'a, 't> Reader<'a, 't> {
         if let Some(value) = value("except") {
             let items = self.items(value, "except");
             match except_kind {
-                Kind::To => except_to = items.iter().flat_map(|item| self.patterns(item, net::parse)).collect(),
-                Kind::Argv => except = items.iter().flat_map(|item| self.patterns(item, argv::parse)).collect(),
-                Kind::Path => except = items.iter().flat_map(|item| self.patterns(item, glob::parse)).collect(),
+                Kind::To => except_to = self.patterns(&items, "except", net::parse),
+                Kind::Argv => except = self.patterns(&items, "except", argv::parse),
+                Kind::Path => except = self.patterns(&items, "except", glob::parse),
             }
         }
         self.check_conditions(&fields, &ops, except_kind);
@@ -255,6 +255,7 @@ impl<'a, 't> Reader<'a, 't> {
             except_kind,
             except,
             except_to,
+            written: mem::take(&mut self.written),
             action: action?,
             reason,
         };
@@ -300,7 +301,12 @@ impl<'a, 't> Reader<'a, 't> {
     }
 
     /// The patterns of a positive condition, which must have some.
-    fn conditions<T>(&mut self, value: &'a Value<'t>, key: &str, parse: fn(&str) -> Result<Vec<T>, Fault>) -> Vec<T> {
+    fn conditions<T>(
+        &mut self,
+        value: &'a Value<'t>,
+        key: &'static str,
+        parse: fn(&str) -> Result<Vec<T>, Fault>,
+    ) -> Vec<T> {
         let before = self.problems.len();
         let items = self.items(value, key);
         if items.is_empty() && self.problems.len() == before {
@@ -309,21 +315,29 @@ impl<'a, 't> Reader<'a, 't> {
                     .help(format!("to match everything leave `{key}` out")),
             );
         }
-        items.iter().flat_map(|item| self.patterns(item, parse)).collect()
+        self.patterns(&items, key, parse)
     }
 
-    fn patterns<T>(&mut self, item: &Item, parse: fn(&str) -> Result<Vec<T>, Fault>) -> Vec<T> {
-        match parse(&item.text) {
-            Ok(patterns) => patterns,
-            Err(Fault { what, help }) => {
-                let text = item.text.escape_debug();
-                let mut problem = Problem::at(item.span.clone(), format!("bad pattern `{text}`")).label(what);
-                problem.help = help;
-                problem.note = item.list.as_ref().map(|list| format!("in the list `{list}`"));
-                self.problems.push(problem);
-                Vec::new()
+    /// The patterns that the entries of `key` stand for.
+    fn patterns<T>(&mut self, items: &[Item], key: &'static str, parse: fn(&str) -> Result<Vec<T>, Fault>) -> Vec<T> {
+        let mut all = Vec::new();
+        for item in items {
+            match parse(&item.text) {
+                Ok(patterns) => {
+                    all.extend(patterns);
+                    let Item { text, span, list } = item;
+                    self.written.push(Written { key, text: text.clone(), span: span.clone(), list: list.clone() });
+                }
+                Err(Fault { what, help }) => {
+                    let text = item.text.escape_debug();
+                    let mut problem = Problem::at(item.span.clone(), format!("bad pattern `{text}`")).label(what);
+                    problem.help = help;
+                    problem.note = item.list.as_ref().map(|list| format!("in the list `{list}`"));
+                    self.problems.push(problem);
+                }
             }
         }
+        all
     }
 
     /// The entries of a list of strings, with the lists that it names put in.
@@ -434,66 +448,6 @@ impl<'a, 't> Reader<'a, 't> {
             );
         }
     }
-
-    fn check_name(&mut self, name: &str, what: &str, span: &Range<usize>) {
-        let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if name.is_empty() || !name.bytes().all(fits) {
-            let good: String = name
-                .chars()
-                .map(|c| c.to_ascii_lowercase())
-                .map(|c| if c.is_ascii() && fits(c as u8) { c } else { '-' })
-                .collect();
-            let mut problem = Problem::at(span.clone(), format!("bad {what} name `{}`", name.escape_debug()))
-                .label("only `a` to `z`, digits and `-` can be in it");
-            if !good.is_empty() {
-                problem = problem.help(format!("write `{good}`"));
-            }
-            self.problems.push(problem);
-        }
-    }
-
-    fn table(&mut self, value: &'a Value<'t>, what: &str) -> Option<&'a DeTable<'t>> {
-        let table = value.get_ref().as_table();
-        if table.is_none() {
-            self.wrong_type(value, what, "a table");
-        }
-        table
-    }
-
-    fn string(&mut self, value: &'a Value<'t>, what: &str) -> Option<&'a str> {
-        let string = value.get_ref().as_str();
-        if string.is_none() {
-            self.wrong_type(value, what, "a string");
-        }
-        string
-    }
-
-    fn word<T>(&mut self, value: &'a Value<'t>, what: &str, all: &[&str], from: fn(&str) -> Option<T>) -> Option<T> {
-        let word = self.string(value, what)?;
-        let found = from(word);
-        if found.is_none() {
-            let problem = Problem::at(value.span(), format!("unknown {what} `{}`", word.escape_debug()))
-                .label(format!("expected {}", one_of(all)));
-            self.problems.push(suggest(problem, word, all));
-        }
-        found
-    }
-
-    fn wrong_type(&mut self, value: &Value<'t>, what: &str, expected: &str) {
-        let found = value.get_ref().type_str();
-        let mut problem = Problem::at(value.span(), format!("`{}` has the wrong type", what.replace('`', "'")))
-            .label(format!("expected {expected}, found {}", article(found)));
-        if expected.starts_with("a list") && found == "string" {
-            problem = problem.help("put it into brackets: `[...]`");
-        }
-        self.problems.push(problem);
-    }
-
-    fn unknown_key(&mut self, key: &Spanned<DeString<'t>>, known: &[&str]) {
-        let name = key_name(key);
-        let problem = Problem::at(key.span(), format!("unknown key `{}`", name.escape_debug()));
-        self.problems.push(suggest(problem.label(format!("expected {}", one_of(known))), name, known));
-    }
 }
 
 /// What `except` belongs to.
@@ -524,47 +478,4 @@ fn normalize(rule: &mut Rule) {
     if rule.to.as_ref().is_none_or(|targets| targets.contains(&Target::Everything)) {
         rule.to = to.then(|| vec![Target::Everything]);
     }
-}
-
-/// The entries of a table in the order of the text.
-fn sorted<'a, 't>(table: &'a DeTable<'t>) -> Vec<Entry<'a, 't>> {
-    let mut entries: Vec<Entry<'a, 't>> = table.iter().collect();
-    entries.sort_by_key(|(key, _)| key.span().start);
-    entries
-}
-
-fn key_name<'a>(key: &'a Spanned<DeString<'_>>) -> &'a str {
-    key.get_ref()
-}
-
-fn words<T: Copy>(all: &[T], word: fn(T) -> &'static str) -> Vec<&'static str> {
-    all.iter().map(|&one| word(one)).collect()
-}
-
-/// `a`, `b` and `c`.
-fn list(words: &[&str]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-    match &quoted[..] {
-        [] => "nothing".to_owned(),
-        [one] => one.clone(),
-        [all @ .., last] => format!("{} and {last}", all.join(", ")),
-    }
-}
-
-fn one_of(words: &[&str]) -> String {
-    if words.len() == 1 { list(words) } else { format!("one of {}", list(words)) }
-}
-
-fn article(noun: &str) -> String {
-    format!("{} {noun}", if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" })
-}
-
-/// Adds the nearest of `known` as what may have been meant.
-fn suggest(mut problem: Problem, word: &str, known: &[&str]) -> Problem {
-    let distance = |other: &str| strsim::osa_distance(word, other);
-    let nearest = known.iter().min_by_key(|other| (distance(other), **other));
-    if let Some(nearest) = nearest.filter(|other| distance(other) <= (word.chars().count() / 3).max(1)) {
-        problem.help = Some(format!("did you mean `{nearest}`?"));
-    }
-    problem
 }

@@ -1,4 +1,4 @@
-//! `guard policy check`: errors and warnings, for people and for programs.
+//! `guard policy check`: errors, warnings and remarks, for people and for programs.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,11 +6,14 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::NOT_GOOD;
+use super::screen::Screen;
 use crate::cli::in_use;
-use crate::policy::load;
+use crate::policy::{Failure, Finding, Severity, read, source};
 
-/// Says what is wrong with policies: errors, for which they would be refused, and warnings. Exits with 0 if there is no
-/// error, and else with 1.
+/// Says what is wrong with policies: errors, for which they would be refused, and warnings, where they are accepted and
+/// do not do what they seem to. Remarks are good to know, and no more; some are about this machine.
+///
+/// Exits with 0 if there is no error, with 1 if there is, with 2 if it is used in a wrong way.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Check {
@@ -18,23 +21,51 @@ pub struct Check {
     /// ships
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Print what was found as a list in JSON
+    #[arg(long)]
+    json: bool,
+    /// Exit with 1 for warnings too
+    #[arg(long, visible_alias = "deny-warnings")]
+    strict: bool,
 }
 
 impl Check {
     /// Does it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let policies =
-            if self.files.is_empty() { vec![in_use()] } else { self.files.iter().map(|file| load(file)).collect() };
-        let mut good = true;
-        for policy in policies {
-            match policy {
-                Ok(compiled) => compiled.warnings.iter().for_each(|warning| eprintln!("{warning}")),
-                Err(failure) => {
-                    good = false;
-                    eprintln!("{failure}");
+        let sources =
+            if self.files.is_empty() { vec![in_use()] } else { self.files.iter().map(|file| source(file)).collect() };
+        let mut all = Vec::new();
+        let mut screen = Screen::new();
+        for source in sources {
+            let name = source.as_ref().map_or_else(Failure::origin, |source| &source.origin).to_owned();
+            let findings =
+                source.and_then(read).map_or_else(|failure| failure.findings().collect(), |whole| whole.remarks());
+            if !self.json {
+                for finding in &findings {
+                    screen.finding(finding);
                 }
+                screen.line(&format!("{name}: {}", summary(&findings)));
             }
+            all.extend(findings);
         }
-        Ok(if good { ExitCode::SUCCESS } else { ExitCode::from(NOT_GOOD) })
+        if self.json {
+            screen.json(&all.iter().map(Finding::told).collect::<Vec<_>>())?;
+        }
+        let worst = if self.strict { Severity::Warning } else { Severity::Error };
+        let good = all.iter().all(|finding| finding.severity > worst);
+        screen.done(if good { ExitCode::SUCCESS } else { ExitCode::from(NOT_GOOD) })
     }
+}
+
+/// What was found, in numbers.
+fn summary(findings: &[Finding]) -> String {
+    let counts: Vec<String> = [Severity::Error, Severity::Warning, Severity::Remark]
+        .into_iter()
+        .filter_map(|severity| {
+            let count = findings.iter().filter(|finding| finding.severity == severity).count();
+            let plural = if count == 1 { "" } else { "s" };
+            (count > 0).then(|| format!("{count} {}{plural}", severity.word()))
+        })
+        .collect();
+    if counts.is_empty() { "nothing to object to".to_owned() } else { counts.join(", ") }
 }

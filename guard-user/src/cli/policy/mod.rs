@@ -1,6 +1,7 @@
 //! `guard policy`: what one does with policies before they are in force. Needs neither root nor the kernel's help.
 
 mod check;
+mod screen;
 
 use std::process::ExitCode;
 

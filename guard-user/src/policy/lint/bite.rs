@@ -1,0 +1,36 @@
+//! Denials that this kernel contains and can't prevent.
+
+use guard_common::words::{Action, Op};
+
+use super::Notes;
+use crate::kernel::{Reach, holds};
+use crate::policy::net::Target;
+use crate::policy::reading::list;
+use crate::policy::rule::Rule;
+use crate::policy::{Problem, Whole};
+
+/// Looks at what is denied. It is said once: a policy has many denials, and for all of them it is the same.
+pub fn look(whole: &Whole, notes: &mut Notes) {
+    let rules: Vec<&Rule> = whole.policy.rules.iter().filter(|rule| rule.action == Action::Deny).collect();
+    let holds: Vec<_> = holds(None)
+        .into_iter()
+        .filter(|hold| hold.reach == Reach::Contained && rules.iter().any(|rule| is_about(rule, hold.op)))
+        .collect();
+    let rules: Vec<&Rule> =
+        rules.into_iter().filter(|rule| holds.iter().any(|hold| is_about(rule, hold.op))).collect();
+    let Some(first) = rules.first() else { return };
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    let how: Vec<String> = holds.iter().map(|hold| format!("{} is {}", hold.what, hold.how)).collect();
+    notes.remarks.push(
+        Problem::at(first.span.clone(), "on this kernel not all that is denied is prevented")
+            .label(format!("in {}", list(&names)))
+            .note(how.join("\n")),
+    );
+}
+
+/// Whether the rule is about `op` on something that is contained where it is denied: of connections, only those to
+/// unix sockets are.
+fn is_about(rule: &Rule, op: Op) -> bool {
+    let sockets = |targets: &Vec<Target>| targets.iter().any(|target| !matches!(target, Target::Net(_)));
+    rule.ops.contains(&op) && (op != Op::Connect || rule.to.as_ref().is_none_or(sockets))
+}
