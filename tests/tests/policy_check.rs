@@ -27,7 +27,7 @@ fn rules(rules: &[(&str, &str)]) -> String {
 
 /// What was found: severity, line, message and label.
 fn found(done: &Finished) -> Vec<(String, u64, String, String)> {
-    let Value::Array(found) = serde_json::from_str(&done.out()).expect(&done.out()) else { panic!("{}", done.out()) };
+    let Value::Array(found) = serde_json::from_str(&done.out()).expect("JSON") else { panic!("{}", done.out()) };
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let one = |one: &Value| {
         (text(&one["severity"]), one["line"].as_u64().unwrap_or(0), text(&one["message"]), text(&one["label"]))

@@ -14,12 +14,14 @@ mod argv;
 mod automaton;
 mod bytes;
 mod compile;
+mod explain;
 mod failure;
 mod family;
 mod glob;
 mod lint;
 mod net;
 mod pattern;
+pub mod question;
 mod reach;
 mod reading;
 mod render;
@@ -28,7 +30,9 @@ mod syntax;
 mod tables;
 
 pub use compile::{AgentInfo, Compiled, RuleInfo, Size};
+pub use explain::{Because, Explanation, Match, Passed};
 pub use failure::{Failure, Finding, Problem, Severity, Source};
+pub use question::{Question, Thing};
 pub use rule::OPS;
 pub use tables::{Decision, Object, Places, Tables};
 
