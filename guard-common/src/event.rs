@@ -141,8 +141,8 @@ pub struct Exec {
     pub argv_len: u32,
     /// Length of the whole command line.
     pub argv_total: u32,
-    /// Padding.
-    pub _pad: u32,
+    /// Phase that the command has begun, 0 for none.
+    pub phase: u32,
 }
 
 /// Longest command line that is recorded, in bytes.

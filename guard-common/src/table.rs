@@ -20,7 +20,7 @@
 use crate::words::OP_ROWS;
 
 /// Layout version; user space and programs refuse each other when they differ.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Size of a block in bytes. Below the 4 MiB that 5.10 allows for a map value.
 pub const BLOCK_BYTES: usize = 2 << 20;
 /// Rules a policy can have.
@@ -129,8 +129,19 @@ pub const NEED_OBJECT: usize = 0;
 pub const NEED_ARGV: usize = 1;
 /// The rule wants standard input to be a pipe that brings data from the network.
 pub const NEED_NETWORK_STDIN: usize = 2;
-/// Number of conditions.
+/// Number of conditions on the object.
 pub const NEEDS: usize = 4;
+
+/// Classes of executables that rules can tell apart (`by`): the bits of a [`Classes`].
+pub const MAX_CLASSES: usize = 64;
+/// Phases that a session can go through; a power of two, so that an index can be masked.
+pub const MAX_PHASES: usize = 8;
+
+/// Which classes an executable is of, a bit each.
+pub type Classes = u64;
+
+/// [`Meta::class_word`] and [`Meta::marker_word`] where there are no such pseudo rules.
+pub const NO_WORD: u32 = u32::MAX;
 
 /// A set of rules.
 pub type RuleSet = [u64; RULE_WORDS];
@@ -148,8 +159,16 @@ pub struct Meta {
     pub rules: u32,
     /// Words of a rule set that are in use.
     pub words: u32,
+    /// Word of a rule set in which each bit is the pseudo rule of a class of executables, or [`NO_WORD`].
+    pub class_word: u32,
+    /// Word of a rule set in which each bit is the pseudo rule of a phase's marker commands, or [`NO_WORD`].
+    pub marker_word: u32,
+    /// Phases that sessions go through, at least 1.
+    pub phases: u32,
+    /// Not 0: some rule asks where standard input comes from, so what pipes carry is to be followed.
+    pub follows_pipes: u32,
     /// Padding.
-    pub _pad: [u32; 3],
+    pub _pad: u32,
     /// Families, by number.
     pub family: [Family; FAMILY_ROWS],
     /// Rules that apply to an operation in a scope, whatever the object.
@@ -159,6 +178,12 @@ pub struct Meta {
     pub needs: [[RuleSet; NEEDS]; OP_ROWS],
     /// Rules that deny or kill: they match an object that could not be resolved.
     pub denies: RuleSet,
+    /// Rules that ask for a class of executables.
+    pub by: RuleSet,
+    /// Of those, the ones that ask for each class.
+    pub class: [RuleSet; MAX_CLASSES],
+    /// Rules that hold in each phase, those that ask for none included.
+    pub phase: [RuleSet; MAX_PHASES],
     /// [`crate::words::Action`] of each rule; of an agent's pseudo rule, the agent's number.
     pub action: [u8; MAX_RULES],
     /// Action where no rule matches, by operation and scope.

@@ -1,5 +1,7 @@
 //! Who is guarded: keys and values of the maps that hold the trees.
 
+use crate::table::Classes;
+
 /// Identity of a tree or of a call: unique while the machine runs.
 ///
 /// Made from the first process: its start in nanoseconds since boot, the lower 22 bits replaced by its
@@ -34,6 +36,22 @@ pub struct Member {
     pub flags: u16,
     /// Padding.
     pub _pad: u32,
+    /// What it executed last: [`id_of`] the process and moment of the exec, which forks inherit.
+    pub image: Id,
+    /// Classes of that executable by the policy in each of the two places.
+    pub classes: [KnownClasses; 2],
+}
+
+/// Classes of an executable, and the policy by which they were found.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownClasses {
+    /// The classes.
+    pub classes: Classes,
+    /// [`crate::table::Meta::generation`], 0 for none.
+    pub generation: u32,
+    /// Padding.
+    pub _pad: u32,
 }
 
 /// The process runs an agent's executable (or is what `guard run` was given): what it forks begins a call.
@@ -44,6 +62,8 @@ pub const MEMBER_LABELLED: u16 = 2;
 pub const MEMBER_RUN: u16 = 4;
 /// It was found running when guard started.
 pub const MEMBER_SEEDED: u16 = 8;
+/// It has spoken to the network since its last exec.
+pub const MEMBER_NETWORK: u16 = 16;
 
 /// [`Member::agent`] of a tree that no agent pattern named.
 pub const NO_AGENT: u8 = u8::MAX;
@@ -96,13 +116,16 @@ pub struct Pipe {
     pub tree: Id,
     /// `PIPE_*` bits.
     pub flags: u32,
-    /// Rule that a shell reading from it would be denied by, valid with [`PIPE_READ_BY_SHELL`].
-    pub rule: u32,
+    /// Verdict on a shell reading from it, valid with [`PIPE_READ_BY_SHELL`]: action in the upper 16 bits, rule in the
+    /// lower.
+    pub verdict: u32,
+    /// Inode number of the pipe that what reads from this one writes to, 0 if there is none.
+    pub next: u64,
 }
 
-/// A process that writes to it has spoken to the network.
+/// A process that can write to it has spoken to the network, or it continues a pipe of which that is true.
 pub const PIPE_FROM_NETWORK: u32 = 1;
-/// A program that may not read from the network has it as its standard input.
+/// A program that may not take its orders from the network takes them from it.
 pub const PIPE_READ_BY_SHELL: u32 = 2;
 
 /// Names of the counters, in the order of their indices in the counter map.
@@ -118,6 +141,7 @@ pub const COUNTERS: &[&str] = &[
     "scratch-missing",
     "pipes-full",
     "ended-calls-full",
+    "phases-full",
 ];
 
 /// Counters of what the event itself tells already, by a member or by one that is absent: no loss.
@@ -145,12 +169,16 @@ pub const COUNT_SCRATCH_MISSING: u32 = 8;
 pub const COUNT_PIPES_FULL: u32 = 9;
 /// A call could not be marked as ended; user space ends its processes alone.
 pub const COUNT_ENDED_CALLS_FULL: u32 = 10;
+/// A session's new phase could not be stored.
+pub const COUNT_PHASES_FULL: u32 = 11;
 
 #[cfg(feature = "user")]
 mod pod {
     //! SAFETY for all of these: `repr(C)`, integers only, padding written out, valid for every bit pattern.
     // SAFETY: see above.
     unsafe impl aya::Pod for super::Member {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for super::KnownClasses {}
     // SAFETY: see above.
     unsafe impl aya::Pod for super::Places {}
     // SAFETY: see above.

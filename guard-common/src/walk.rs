@@ -9,9 +9,9 @@
 //! by itself, so neither the length of a path nor the number of rules reaches the verifier's limits.
 
 use crate::table::{
-    ANCHORS, Automaton, CELLS, FAMILY_PATH, FAMILY_ROWS, FIRES_EXCEPT, FIRES_NODE, FIRES_RULE_AT_END,
-    FIRES_RULE_BELOW, FIRES_TO, MAX_AUTOMATA, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_NODES, MAX_RULES, Meta,
-    NEED_ARGV, NEED_NETWORK_STDIN, NEED_OBJECT, RULE_WORDS, RuleSet,
+    ANCHORS, Automaton, CELLS, Classes, FAMILY_PATH, FAMILY_ROWS, FIRES_EXCEPT, FIRES_NODE, FIRES_RULE_AT_END,
+    FIRES_RULE_BELOW, FIRES_TO, MAX_AUTOMATA, MAX_CLASSES, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_NODES,
+    MAX_PHASES, MAX_RULES, Meta, NEED_ARGV, NEED_NETWORK_STDIN, NEED_OBJECT, RULE_WORDS, RuleSet,
 };
 use crate::words::OP_ROWS;
 
@@ -34,6 +34,9 @@ pub const FACT_OBJECT_UNKNOWN: u32 = 1;
 pub const FACT_ARGV_UNKNOWN: u32 = 2;
 /// Standard input is a pipe that brings data from the network.
 pub const FACT_NETWORK_STDIN: u32 = 4;
+
+/// The classes of the process's executable are not known: rules that deny or kill take it as theirs.
+pub const FACT_CLASSES_UNKNOWN: u32 = 8;
 
 /// Which set a walk adds to.
 pub const INTO_OBJECT: u32 = 0;
@@ -246,8 +249,8 @@ pub fn step_chunk(
     false
 }
 
-/// Of the rules of word `word` of a rule set, those that apply to `op` in `scope` and whose every condition
-/// holds.
+/// Of the rules of word `word` of a rule set, those that apply to `op` in `scope` and whose every condition on the
+/// object holds.
 ///
 /// `facts` are `FACT_*` bits. An object or command line that is not known matches every rule that denies or
 /// kills, whatever its patterns, and by its patterns no other rule: what cannot be judged is not let through.
@@ -279,16 +282,66 @@ pub fn holding(meta: &Meta, matches: &Matches, op: u32, scope: u32, facts: u32, 
     holds
 }
 
-/// The first rule that applies to `op` in `scope` and whose every condition holds, or [`NO_RULE`].
+/// Who attempts the operation, as far as rules ask.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// Classes of the executable that it runs.
+    pub classes: Classes,
+    /// The phase that its session is in.
+    pub phase: u32,
+    /// [`FACT_CLASSES_UNKNOWN`], or 0.
+    pub facts: u32,
+}
+
+/// Of the rules of word `word` of a rule set, those that are about `who`.
 #[inline(always)]
 #[must_use]
-pub fn decide(meta: &Meta, matches: &Matches, op: u32, scope: u32, facts: u32) -> u32 {
+pub fn about(meta: &Meta, who: &Who, word: usize) -> u64 {
+    let word = word & (RULE_WORDS - 1);
+    let by = meta.by[word];
+    let mut about = !by;
+    if who.facts & FACT_CLASSES_UNKNOWN != 0 {
+        about |= meta.denies[word];
+    } else if by != 0 {
+        let mut classes = who.classes;
+        let mut class = 0;
+        while class < MAX_CLASSES {
+            if classes == 0 {
+                break;
+            }
+            if classes & 1 != 0 {
+                about |= meta.class[class][word];
+            }
+            classes >>= 1;
+            class += 1;
+        }
+    }
+    about & meta.phase[masked(who.phase, MAX_PHASES as u32 - 1) as usize][word]
+}
+
+/// The first rule that applies to `op` in `scope` and whose every condition holds, or [`NO_RULE`].
+///
+/// `about` gives [`about`] of a word; it is asked only where a rule holds otherwise.
+#[inline(always)]
+#[must_use]
+pub fn decide(
+    meta: &Meta,
+    matches: &Matches,
+    op: u32,
+    scope: u32,
+    facts: u32,
+    mut about: impl FnMut(usize) -> u64,
+) -> u32 {
     let mut word = 0;
     while word < RULE_WORDS {
         if word as u32 >= meta.words {
             break;
         }
-        let holds = holding(meta, matches, op, scope, facts, word);
+        let mut holds = holding(meta, matches, op, scope, facts, word);
+        if holds != 0 {
+            holds &= about(word);
+        }
         if holds != 0 {
             return word as u32 * 64 + holds.trailing_zeros();
         }

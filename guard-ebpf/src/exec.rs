@@ -11,20 +11,20 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::debug;
-use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV, MAX_LABEL, NO_RULE};
-use guard_common::table::FAMILY_ARGV;
+use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV, MAX_LABEL};
+use guard_common::table::{FAMILY_ARGV, MAX_PHASES};
 use guard_common::tree::{
-    COUNT_ARGV_CUT, COUNT_PIPES_FULL, COUNT_PLACES_FULL, COUNT_SCRATCH_MISSING, COUNT_TREE_FULL, Id, MAX_ANCHOR,
-    MEMBER_AGENT, MEMBER_LABELLED, MEMBER_RUN, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe, Places, id_of,
+    COUNT_ARGV_CUT, COUNT_PHASES_FULL, COUNT_PLACES_FULL, COUNT_SCRATCH_MISSING, COUNT_TREE_FULL, Id, KnownClasses,
+    MAX_ANCHOR, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_NETWORK, MEMBER_RUN, Member, Places, id_of,
 };
-use guard_common::walk::{FACT_ARGV_UNKNOWN, FACT_NETWORK_STDIN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
-use guard_common::words::{Action, Op, Scope};
+use guard_common::walk::{FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
+use guard_common::words::{Op, Scope};
 
 use crate::kernel::{self, masked, read_or_zero};
-use crate::maps::{HOMES, MEMBERS, PIPES, PLACES, SLOT_EXEC, count, host_wide, offset, slot, work};
+use crate::maps::{HOMES, MEMBERS, PHASES, PLACES, SLOT_EXEC, count, host_wide, offset, slot, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
-use crate::{act, emit, tree};
+use crate::{act, emit, pipe, tree};
 
 /// Where the first word of a command line is read to, to find its length and base name.
 const FIRST_WORD_MAX: u32 = 3584;
@@ -50,6 +50,16 @@ pub struct Image {
     exe: Resolved,
     /// Not 0 if there is no policy to judge by.
     unjudged: u32,
+    /// When it was executed, nanoseconds since boot.
+    time: u64,
+    /// The phases that the command line is a marker of, a bit each.
+    marked: u64,
+    /// `MEMBER_*` bits of the process before the exec.
+    before: u32,
+    /// Padding.
+    _pad: u32,
+    /// Classes of the executable, by the policy in each place.
+    classes: [KnownClasses; 2],
 }
 
 /// [`Image::agent`] of every other program.
@@ -101,8 +111,11 @@ extern "C" fn identify(slot: u32, file: u64, kind: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
     let enrols = kind == Kind::Enrol as u32;
     // SAFETY: as above.
-    let tree = if enrols { 0 } else { unsafe { (*work).image.member.tree } };
-    let judged = verdict::begin(slot, tree);
+    let image = unsafe { &mut (*work).image };
+    if enrols {
+        image.member = NOBODY;
+    }
+    let judged = verdict::begin(slot, &image.member);
     if !judged && enrols {
         return 0;
     }
@@ -113,26 +126,49 @@ extern "C" fn identify(slot: u32, file: u64, kind: u32) -> u32 {
         // A program in memory could call itself anything.
         exe = Resolved::NOTHING;
     }
-    let mut facts = 0;
-    verdict::clear(slot);
-    if exe.unknown() {
-        facts |= FACT_OBJECT_UNKNOWN;
-    } else {
-        verdict::add_path(slot, exe.start(), INTO_OBJECT);
+    image.classes = [UNCLASSED; 2];
+    // SAFETY: as above; nothing called here touches the table's number.
+    let table = unsafe { (*work).table };
+    if let Some(pending) = verdict::pending().filter(|pending| *pending != table) {
+        // SAFETY: as above.
+        unsafe { (*work).table = pending };
+        classify(slot, exe, &mut image.classes[pending as usize & 1]);
+        // SAFETY: as above.
+        unsafe { (*work).table = table };
     }
+    classify(slot, exe, &mut image.classes[table as usize & 1]);
+    let facts = if exe.unknown() { FACT_OBJECT_UNKNOWN } else { 0 };
     let agent = verdict::agent(slot, Scope::Harness as u8).map_or(NOT_AN_AGENT, u32::from);
     if enrols && agent == NOT_AN_AGENT {
         return 0;
     }
-    // SAFETY: as above.
-    let image = unsafe { &mut (*work).image };
     image.agent = agent;
     image.facts = facts;
     image.exe = exe;
     image.unjudged = u32::from(!judged);
     image.body = EMPTY;
+    image.time = emit::now();
+    image.before = u32::from(image.member.flags);
     1
 }
+
+/// Collects the rules that match the executable, and its classes, by the policy of this run.
+#[inline(always)]
+fn classify(slot: u32, exe: Resolved, classes: &mut KnownClasses) {
+    verdict::clear(slot);
+    // The classes of an executable that is not known are not known either.
+    if !exe.unknown() {
+        verdict::add_path(slot, exe.start(), INTO_OBJECT);
+        *classes = verdict::classes(slot);
+    }
+}
+
+/// No member.
+const NOBODY: Member =
+    Member { tree: 0, call: 0, start: 0, agent: 0, scope: 0, flags: 0, _pad: 0, image: 0, classes: [UNCLASSED; 2] };
+
+/// Classes that are not known.
+const UNCLASSED: KnownClasses = KnownClasses { classes: 0, generation: 0, _pad: 0 };
 
 /// Writes the texts of the record, collects the rules that match them, and finds out whose work it is; 0 if an
 /// agent could not be entered.
@@ -146,11 +182,15 @@ extern "C" fn describe(slot: u32, kind: u32) -> u32 {
     let task = kernel::current();
     let enrols = kind == Kind::Enrol as u32;
     if enrols {
-        let Some(member) = enrol(task, tgid, image.agent as u8) else { return 0 };
+        let Some(member) = enrol(task, tgid, image) else { return 0 };
         image.member = member;
     }
     let kind = if enrols { Kind::Enrol } else { Kind::Exec };
     emit::begin::<Exec>(slot, kind, Op::Exec, &image.member);
+    if let Some(head) = emit::head_of(slot) {
+        // User space makes the image's number of it.
+        head.time = image.time;
+    }
     image.body.path_len = emit::append_path(slot, image.exe.start());
     let mm: u64 = read_or_zero(task, offset!(task_mm));
     let arg_start: u64 = read_or_zero(mm, offset!(mm_arg_start));
@@ -159,6 +199,7 @@ extern "C" fn describe(slot: u32, kind: u32) -> u32 {
     if match_words(slot, image.exe, arg_start, image.body.argv_total) != 0 {
         image.facts |= FACT_ARGV_UNKNOWN;
     }
+    image.marked = verdict::marked(slot);
     let cwd = path_of_cwd(slot, task);
     if !cwd.unknown() {
         image.body.cwd_len = emit::append_path(slot, cwd.start());
@@ -166,6 +207,9 @@ extern "C" fn describe(slot: u32, kind: u32) -> u32 {
     if enrols {
         set_places(slot, image.member.tree, cwd);
     } else {
+        image.member.image = id_of(tgid, image.time);
+        image.member.classes = image.classes;
+        image.member.flags &= !MEMBER_NETWORK;
         become_agent(&mut image.member, image.agent, tgid);
         if image.member.flags & MEMBER_LABELLED == 0 {
             let env_start: u64 = read_or_zero(mm, offset!(mm_env_start));
@@ -194,8 +238,18 @@ extern "C" fn conclude(slot: u32) -> u32 {
     // SAFETY: as above.
     let (image, table) = unsafe { (&mut (*work).image, (*work).table) };
     let task = kernel::current();
-    let verdict =
-        if image.unjudged != 0 { Verdict::UNJUDGED } else { decide(slot, task, &image.member, image.facts) };
+    let mm: u64 = read_or_zero(task, offset!(task_mm));
+    let arg_start: u64 = read_or_zero(mm, offset!(mm_arg_start));
+    let verdict = if image.unjudged != 0 {
+        Verdict::UNJUDGED
+    } else {
+        let known = (image.before as u16, image.facts);
+        let total = image.body.argv_total;
+        pipe::decide(slot, table, task, &image.member, known, || named_script(slot, arg_start, total))
+    };
+    if !verdict.denies() || act::audits(table) {
+        image.body.phase = begin_phase(table, image.member.tree, image.marked);
+    }
     let backend = act::by_signal(table, verdict, image.member.call);
     let Some(head) = emit::head_of(slot) else { return 0 };
     head.call = image.member.call;
@@ -205,8 +259,6 @@ extern "C" fn conclude(slot: u32) -> u32 {
     if image.exe.unknown() {
         head.flags |= FLAG_PATH_UNKNOWN;
     }
-    let mm: u64 = read_or_zero(task, offset!(task_mm));
-    let arg_start: u64 = read_or_zero(mm, offset!(mm_arg_start));
     image.body.argv_len = emit::append_user(slot, arg_start, image.body.argv_total.min(MAX_ARGV as u32 - 1));
     if image.body.argv_len != image.body.argv_total {
         head.flags |= FLAG_ARGV_CUT;
@@ -217,9 +269,65 @@ extern "C" fn conclude(slot: u32) -> u32 {
     0
 }
 
+/// Begins the last of the `marked` phases, unless the session is past it; the phase, or 0 where nothing begins.
+#[inline(always)]
+fn begin_phase(table: u32, tree: Id, marked: u64) -> u32 {
+    if marked == 0 {
+        return 0;
+    }
+    let Some(meta) = verdict::meta(table) else { return 0 };
+    let mut phase = 0;
+    let mut next = 1;
+    while next < MAX_PHASES as u32 {
+        if marked >> next & 1 != 0 && next < meta.phases {
+            phase = next;
+        }
+        next += 1;
+    }
+    // SAFETY: a number is written whole.
+    if phase <= unsafe { PHASES.get(tree) }.copied().unwrap_or(0) {
+        return 0;
+    }
+    if PHASES.insert(tree, phase, 0).is_err() {
+        count(COUNT_PHASES_FULL);
+    }
+    phase
+}
+
+/// Words of a command line in which a script is looked for.
+const MAX_SCRIPT_WORDS: u32 = 4;
+
+/// The descriptor that one of the first words names as a file, or [`pipe::NONE_NAMED`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn named_script(slot: u32, arg_start: u64, total: u32) -> u32 {
+    let Some(work) = work(slot) else { return pipe::NONE_NAMED };
+    // SAFETY: the slot has one user, and the text is not needed any more; only an address is computed.
+    let text = unsafe { (&raw mut (*work).walk.text).cast::<u8>() };
+    let (mut at, end) = (arg_start, arg_start + u64::from(total));
+    let mut word = 0;
+    while word <= MAX_SCRIPT_WORDS {
+        word += 1;
+        if at >= end {
+            break;
+        }
+        // SAFETY: the buffer is larger than what is read; the helper checks the source.
+        let len = unsafe { bpf_probe_read_user_str(text.cast(), MAX_TEXT as u32, at as *const _) };
+        if len <= 0 {
+            break;
+        }
+        let named = pipe::named_by(text, len as u32 - 1);
+        if named != pipe::NONE_NAMED {
+            return named;
+        }
+        at += len as u64;
+    }
+    pipe::NONE_NAMED
+}
+
 /// A body with nothing in it.
 const EMPTY: Exec =
-    Exec { member: 0, path_len: 0, cwd_len: 0, session_len: 0, call_len: 0, argv_len: 0, argv_total: 0, _pad: 0 };
+    Exec { member: 0, path_len: 0, cwd_len: 0, session_len: 0, call_len: 0, argv_len: 0, argv_total: 0, phase: 0 };
 
 /// What the process becomes by running `agent`'s executable, or one that is no agent's.
 #[inline(always)]
@@ -242,16 +350,18 @@ fn become_agent(member: &mut Member, agent: u32, tgid: u32) {
 
 /// Enters the current process as the root of a new tree.
 #[inline(always)]
-fn enrol(task: u64, tgid: u32, agent: u8) -> Option<Member> {
+fn enrol(task: u64, tgid: u32, image: &Image) -> Option<Member> {
     let start = kernel::process_start(task)?;
     let member = Member {
         tree: id_of(tgid, start),
         call: 0,
         start,
-        agent,
+        agent: image.agent as u8,
         scope: Scope::Harness as u8,
         flags: MEMBER_AGENT,
         _pad: 0,
+        image: id_of(tgid, image.time),
+        classes: image.classes,
     };
     if MEMBERS.insert(tgid, member, 0).is_err() {
         // An agent that can't be followed must not run, except where nothing is carried out.
@@ -519,34 +629,4 @@ fn append_labels(slot: u32) -> (u32, u32) {
         ((&raw const (*work).session) as u64, (*work).session_len, (&raw const (*work).call) as u64, (*work).call_len)
     };
     (emit::append_kernel(slot, session, session_len), emit::append_kernel(slot, call, call_len))
-}
-
-/// Decides the exec, the origin of its standard input included.
-///
-/// A pipe may get its data's origin later than its reader: the shell of `curl | sh` often starts first. So when the
-/// exec would be denied if its standard input came from the network, the pipe remembers that, and a writer that
-/// then connects is stopped in its place.
-#[inline(always)]
-fn decide(slot: u32, task: u64, member: &Member, facts: u32) -> Verdict {
-    let verdict = verdict::of(slot, Op::Exec, member.scope, facts);
-    let Some(pipe) = kernel::pipe_of(task, 0) else { return verdict };
-    let if_network = verdict::of(slot, Op::Exec, member.scope, facts | FACT_NETWORK_STDIN);
-    if if_network.action < Action::Deny as u8 || if_network.rule == verdict.rule || if_network.rule == NO_RULE {
-        return verdict;
-    }
-    // SAFETY: entries are replaced whole.
-    let known = unsafe { PIPES.get(pipe) }.filter(|known| known.tree == member.tree).copied().unwrap_or_default();
-    if known.flags & PIPE_FROM_NETWORK != 0 {
-        return if_network;
-    }
-    let entry = Pipe {
-        tree: member.tree,
-        flags: known.flags | PIPE_READ_BY_SHELL,
-        rule: u32::from(if_network.action) << 16 | u32::from(if_network.rule),
-    };
-    if PIPES.insert(pipe, entry, 0).is_err() {
-        count(COUNT_PIPES_FULL);
-        return if_network;
-    }
-    verdict
 }

@@ -47,7 +47,7 @@ pub fn judge(slot: u32, member: &Member, file: u64, result: i32, asked: u32) {
     let file_flags: u32 = read_or_zero(file, offset!(file_flags));
     let dentry: u64 = read_or_zero(file, offset!(file_dentry));
     let mnt: u64 = read_or_zero(file, offset!(file_mnt));
-    let judged = verdict::begin(slot, member.tree);
+    let judged = verdict::begin(slot, member);
     let outer = path::resolve(slot, dentry, mnt);
     if outer.pathless() {
         return;
@@ -92,7 +92,7 @@ pub fn judge(slot: u32, member: &Member, file: u64, result: i32, asked: u32) {
 /// Judges an open of which only the descriptor is known.
 #[inline(always)]
 pub fn judge_unknown(slot: u32, member: &Member, result: i32) {
-    let judged = verdict::begin(slot, member.tree);
+    let judged = verdict::begin(slot, member);
     let (mut verdict, op) = of_path(slot, Resolved::NOTHING, FMODE_READ | FMODE_WRITE, member.scope);
     if !judged {
         verdict = Verdict::UNJUDGED;

@@ -54,16 +54,23 @@ pub fn process_start(task: u64) -> Option<u64> {
     read(leader, offset!(task_start))
 }
 
-/// The file behind descriptor `fd` of `task`, null if there is none.
+/// The table of files that `task` has open, and how many it holds.
 #[inline(always)]
-pub fn file_of(task: u64, fd: u32) -> Option<u64> {
+pub fn descriptors(task: u64) -> Option<(u64, u32)> {
     let files: u64 = read(task, offset!(task_files))?;
     let table: u64 = read(files, offset!(files_fdt))?;
     let max: u32 = read(table, offset!(fdt_max))?;
+    let array: u64 = read(table, offset!(fdt_fd))?;
+    Some((array, max))
+}
+
+/// The file behind descriptor `fd` of `task`, null if there is none.
+#[inline(always)]
+pub fn file_of(task: u64, fd: u32) -> Option<u64> {
+    let (array, max) = descriptors(task)?;
     if fd >= max {
         return None;
     }
-    let array: u64 = read(table, offset!(fdt_fd))?;
     read(array, u64::from(fd) * 8).filter(|file| *file != 0)
 }
 
@@ -73,6 +80,27 @@ const S_IFMT: u16 = 0o170_000;
 const S_IFIFO: u16 = 0o010_000;
 /// A socket.
 const S_IFSOCK: u16 = 0o140_000;
+
+/// `FMODE_WRITE`.
+const FMODE_WRITE: u32 = 2;
+
+/// Inode number of the pipe that `file` is the writing end of, if it is one.
+#[inline(always)]
+pub fn pipe_written_by(file: u64) -> Option<u64> {
+    if file == 0 {
+        return None;
+    }
+    let mode: u32 = read_or_zero(file, offset!(file_mode));
+    if mode & FMODE_WRITE == 0 {
+        return None;
+    }
+    let inode: u64 = read_or_zero(file, offset!(file_inode));
+    let kind: u16 = read_or_zero(inode, offset!(inode_mode));
+    if kind & S_IFMT != S_IFIFO {
+        return None;
+    }
+    read(inode, offset!(inode_number))
+}
 
 /// Inode number of the pipe that descriptor `fd` of `task` is, if it is one.
 #[inline(always)]

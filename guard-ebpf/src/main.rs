@@ -19,6 +19,7 @@ mod kernel;
 mod maps;
 mod net;
 mod path;
+mod pipe;
 mod syscall;
 mod tree;
 mod uring;

@@ -6,8 +6,8 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use guard_common::event::{MAX_ARGV, MAX_LABEL};
 use guard_common::offsets::Settings;
 use guard_common::table::{MAX_BLOCKS, Words};
-use guard_common::tree::{Doomed, Home, Id, Member, Pipe, Places};
-use guard_common::walk::Walk;
+use guard_common::tree::{Doomed, Home, Id, KnownClasses, Member, Pipe, Places};
+use guard_common::walk::{Walk, Who};
 
 /// Inner maps of different sizes may replace each other (5.10 and later).
 const BPF_F_INNER_MAP: usize = 0x1000;
@@ -44,9 +44,17 @@ pub static PIPES: HashMap<u64, Pipe> = HashMap::with_max_entries(16384, 0);
 #[btf_map]
 pub static TABLES: ArrayOfMaps<btf_maps::Array<Words, MAX_BLOCKS, BPF_F_INNER_MAP>, 2> = ArrayOfMaps::new();
 
-/// Which place of [`TABLES`] is in use.
+/// Entry 0: which place of [`TABLES`] is in use. Entry 1: which place is about to be, plus one; 0 for none.
 #[map]
-pub static ACTIVE: Array<u32> = Array::with_max_entries(1, 0);
+pub static ACTIVE: Array<u32> = Array::with_max_entries(2, 0);
+
+/// Classes of executables by a policy that came into force after they were executed, by [`Member::image`].
+#[map]
+pub static RECLASSED: HashMap<Id, KnownClasses> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+
+/// Phase of each tree, where it is not the first.
+#[map]
+pub static PHASES: HashMap<Id, u32> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
 
 /// Working memory, one for each program on each CPU ([`slot`]).
 #[map]
@@ -129,6 +137,8 @@ pub struct Work {
     pub record_len: u32,
     /// The tree whose places anchor patterns.
     pub tree: Id,
+    /// Who is judged, as far as rules ask.
+    pub who: Who,
     /// The walk up a path.
     pub climb: crate::path::Climb,
     /// An exec.

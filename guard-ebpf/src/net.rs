@@ -16,15 +16,15 @@ use guard_common::offsets::ABSENT;
 use guard_common::table::{
     CELLS, FAMILY_NET, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_RULES, Meta, NEED_OBJECT, NODE_ROOT, RULE_WORDS,
 };
-use guard_common::tree::{COUNT_PIPES_FULL, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe};
-use guard_common::walk::{self, FACT_OBJECT_UNKNOWN, INTO_TO, MAX_TEXT};
+use guard_common::tree::Member;
+use guard_common::walk::{self, FACT_OBJECT_UNKNOWN, INTO_TO, MAX_TEXT, Who};
 use guard_common::words::{Backend, OP_ROWS, Op};
 
 use crate::kernel::{self, masked, read, read_or_zero};
-use crate::maps::{PIPES, count, offset, work};
+use crate::maps::{offset, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
-use crate::{act, emit, tree};
+use crate::{act, emit, pipe, tree};
 
 /// `connect` of an IPv4 socket.
 pub const CONNECT4: (Op, u16) = (Op::Connect, AF_INET);
@@ -76,7 +76,7 @@ pub fn addressed(ctx: &SockAddrContext, (op, family): (Op, u16)) -> i32 {
         (u16::from_be((*socket).user_port as u16), (*socket).type_, (*socket).protocol)
     };
     let table = verdict::active();
-    let verdict = of_address(table, op, member.scope, &address, port);
+    let verdict = of_address(table, op, &member, &address, port);
     let mut backend = Backend::None;
     let mut answer = PROCEED;
     if act::call_ended(&member) || verdict.denies() && !act::audits(table) {
@@ -102,12 +102,14 @@ pub fn addressed(ctx: &SockAddrContext, (op, family): (Op, u16)) -> i32 {
 /// The policy's verdict on an address: one automaton, whose last state lists the rules that match in their
 /// order, and the first rule that asks for no address at all.
 #[inline(always)]
-fn of_address(table: u32, op: Op, scope: u8, address: &[u8; 16], port: u16) -> Verdict {
+fn of_address(table: u32, op: Op, member: &Member, address: &[u8; 16], port: u16) -> Verdict {
     let Some(meta) = verdict::meta(table) else { return Verdict::UNJUDGED };
     let family = &meta.family[FAMILY_NET];
     let row = op as usize & (OP_ROWS - 1);
+    let scope = member.scope;
     let applies = &meta.applies[row][scope as usize & 1];
-    let mut rule = first_unconditional(meta, row, scope);
+    let who = verdict::who(meta, table, member);
+    let mut rule = first_unconditional(meta, table, &who, row, scope);
     if family.automata != 0 {
         let Some(automaton) = verdict::automaton(table, family.block[0]) else { return Verdict::UNJUDGED };
         let mut state = u32::from(family.start[NODE_ROOT as usize][0]);
@@ -131,7 +133,8 @@ fn of_address(table: u32, op: Op, scope: u8, address: &[u8; 16], port: u16) -> V
                 break;
             }
             let matched = usize::from(meta.firing[(first + i) as usize & (MAX_FIRINGS - 1)].rule) & (MAX_RULES - 1);
-            if applies[matched / 64] & 1 << (matched % 64) != 0 {
+            let bit = 1 << (matched % 64);
+            if applies[matched / 64] & bit != 0 && verdict::about(table, &who, matched as u32 / 64) & bit != 0 {
                 rule = rule.min(matched as u32);
                 break;
             }
@@ -144,13 +147,16 @@ fn of_address(table: u32, op: Op, scope: u8, address: &[u8; 16], port: u16) -> V
 
 /// The first rule that applies to the operation whatever the address.
 #[inline(always)]
-fn first_unconditional(meta: &Meta, row: usize, scope: u8) -> u32 {
+fn first_unconditional(meta: &Meta, table: u32, who: &Who, row: usize, scope: u8) -> u32 {
     let mut word = 0;
     while word < RULE_WORDS {
         if word as u32 >= meta.words {
             break;
         }
-        let rules = meta.applies[row][scope as usize & 1][word] & !meta.needs[row][NEED_OBJECT][word];
+        let mut rules = meta.applies[row][scope as usize & 1][word] & !meta.needs[row][NEED_OBJECT][word];
+        if rules != 0 {
+            rules &= verdict::about(table, who, word as u32);
+        }
         if rules != 0 {
             return word as u32 * 64 + rules.trailing_zeros();
         }
@@ -193,7 +199,7 @@ pub fn connected_sock(slot: u32, member: &Member, task: u64, sock: u64, result: 
 /// Judges what a unix socket is connected to.
 #[inline(always)]
 fn connected_unix(slot: u32, member: &Member, sock: u64) {
-    let judged = verdict::begin(slot, member.tree);
+    let judged = verdict::begin(slot, member);
     let name = unix_name(slot, sock);
     verdict::clear(slot);
     let mut facts = 0;
@@ -271,27 +277,15 @@ fn abstract_name(slot: u32, peer: u64) -> Option<Resolved> {
     Some(Resolved::known(start - 1))
 }
 
-/// The current process speaks to the network: what it writes into its standard output's pipe comes from there.
+/// The current process speaks to the network.
 #[inline(always)]
 fn spoke_to_network(slot: u32, member: &Member, task: u64, family: u16) {
-    let Some(pipe) = kernel::pipe_of(task, 1) else { return };
-    // SAFETY: entries are replaced whole.
-    let known = unsafe { PIPES.get(pipe) }.filter(|known| known.tree == member.tree).copied().unwrap_or_default();
-    if known.flags & PIPE_READ_BY_SHELL == 0 {
-        let entry = Pipe { tree: member.tree, flags: known.flags | PIPE_FROM_NETWORK, rule: 0 };
-        if PIPES.insert(pipe, entry, 0).is_err() {
-            count(COUNT_PIPES_FULL);
-        }
+    let table = verdict::active();
+    let Some(verdict) = pipe::spoke(table, member, task) else { return };
+    // A program waits at the other end already that would take what is written as its orders.
+    if !verdict::begin(slot, member) {
         return;
     }
-    // A shell waits at the other end already; it would run whatever is written.
-    let verdict = Verdict { action: (known.rule >> 16) as u8, rule: known.rule as u16 };
-    if !verdict::begin(slot, member.tree) {
-        return;
-    }
-    let Some(work) = work(slot) else { return };
-    // SAFETY: the slot has one user.
-    let table = unsafe { (*work).table };
     let backend = act::by_signal(table, verdict, member.call);
     emit::begin::<Connect>(slot, Kind::Connect, Op::Connect, member);
     if let Some(head) = emit::head_of(slot) {

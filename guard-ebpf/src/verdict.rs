@@ -5,14 +5,15 @@
 
 use guard_common::event::NO_RULE as NO_RULE_16;
 use guard_common::table::{
-    Automaton, Block, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, Meta, NODE_HOME, NODE_REPO,
-    NODE_ROOT,
+    Automaton, Block, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, Meta, NO_WORD, NODE_HOME,
+    NODE_REPO, NODE_ROOT, RULE_WORDS,
 };
-use guard_common::tree::{COUNT_POLICY_MISSING, MAX_ANCHOR};
-use guard_common::walk::{self, INTO_ARGV, MAX_CHUNKS, MAX_TEXT, NO_RULE, TEXT_BYTES};
+use guard_common::tree::{COUNT_POLICY_MISSING, KnownClasses, MAX_ANCHOR, Member};
+use guard_common::walk::{self, FACT_CLASSES_UNKNOWN, INTO_ARGV, MAX_CHUNKS, MAX_TEXT, NO_RULE, TEXT_BYTES, Who};
 use guard_common::words::{Action, Op};
 
-use crate::maps::{ACTIVE, PLACES, TABLES, count, work};
+use crate::kernel::masked;
+use crate::maps::{ACTIVE, PHASES, PLACES, RECLASSED, TABLES, count, work};
 
 /// A decision: the action, and the rule it comes from.
 #[derive(Clone, Copy)]
@@ -55,22 +56,100 @@ pub fn active() -> u32 {
     ACTIVE.get(0).map_or(0, |active| *active & 1)
 }
 
-/// Chooses the policy this run goes by and the tree whose places anchor patterns; false (and counted) if
-/// there is no policy.
+/// The place of a policy that is about to be in force. What is found out at exec is found out by that one too.
 #[inline(always)]
-pub fn begin(slot: u32, tree: u64) -> bool {
+pub fn pending() -> Option<u32> {
+    ACTIVE.get(1).and_then(|next| next.checked_sub(1)).map(|place| place & 1)
+}
+
+/// Chooses the policy this run goes by, the tree whose places anchor patterns, and who is judged; false (and counted)
+/// if there is no policy.
+#[inline(always)]
+pub fn begin(slot: u32, member: &Member) -> bool {
     let Some(work) = work(slot) else { return false };
     let table = active();
     // SAFETY: the slot has one user.
     unsafe {
         (*work).table = table;
-        (*work).tree = tree;
+        (*work).tree = member.tree;
     }
-    let found = meta(table).is_some();
-    if !found {
+    let Some(meta) = meta(table) else {
         count(COUNT_POLICY_MISSING);
+        return false;
+    };
+    // SAFETY: as above.
+    unsafe { (*work).who = who(meta, table, member) };
+    true
+}
+
+/// What rules ask of a member, by the policy in place `table`, whose `meta` it is.
+#[inline(always)]
+pub fn who(meta: &Meta, table: u32, member: &Member) -> Who {
+    let mut who = Who { classes: 0, phase: 0, facts: 0 };
+    if meta.class_word != NO_WORD {
+        let known = if table == 0 { member.classes[0] } else { member.classes[1] };
+        if known.generation == meta.generation {
+            who.classes = known.classes;
+        } else if let Some(known) = reclassed(member).filter(|known| known.generation == meta.generation) {
+            who.classes = known.classes;
+        } else {
+            who.facts = FACT_CLASSES_UNKNOWN;
+        }
     }
-    found
+    if meta.phases > 1 {
+        // SAFETY: a number is written whole.
+        let phase = unsafe { PHASES.get(member.tree) }.copied().unwrap_or(0);
+        who.phase = phase.min(meta.phases - 1);
+    }
+    who
+}
+
+/// The classes that user space found for what a member executed before the policy came into force.
+#[inline(always)]
+fn reclassed(member: &Member) -> Option<KnownClasses> {
+    // SAFETY: entries are replaced whole.
+    unsafe { RECLASSED.get(member.image) }.copied()
+}
+
+/// Classes of the executable whose path was collected, by the policy of this run.
+#[inline(always)]
+pub fn classes(slot: u32) -> KnownClasses {
+    let nothing = KnownClasses { classes: 0, generation: 0, _pad: 0 };
+    let Some(work) = work(slot) else { return nothing };
+    // SAFETY: the slot has one user.
+    let (matches, table) = unsafe { (&(*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return nothing };
+    let word = meta.class_word;
+    let classes = if word == NO_WORD { 0 } else { matches.object[masked(word, RULE_WORDS as u32 - 1) as usize] };
+    KnownClasses { classes, generation: meta.generation, _pad: 0 }
+}
+
+/// The phases whose marker commands were collected, a bit each.
+#[inline(always)]
+pub fn marked(slot: u32) -> u64 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (matches, table) = unsafe { (&(*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    if meta.marker_word == NO_WORD {
+        return 0;
+    }
+    matches.argv[masked(meta.marker_word, RULE_WORDS as u32 - 1) as usize]
+}
+
+/// Of the rules of a word, those that are about who is judged: see [`walk::about`]. `phase` carries the facts in its
+/// upper 16 bits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn rules_about(table: u32, classes: u64, phase: u32, word: u32) -> u64 {
+    let Some(meta) = meta(table) else { return 0 };
+    walk::about(meta, &Who { classes, phase: phase & 0xffff, facts: phase >> 16 }, word as usize)
+}
+
+/// The same, of somebody.
+#[inline(always)]
+pub fn about(table: u32, who: &Who, word: u32) -> u64 {
+    rules_about(table, who.classes, who.facts << 16 | who.phase, word)
 }
 
 /// Fires the segments of `list`: see [`walk::Matches::fire`]. `at` is the component, shifted left by one, and
@@ -231,9 +310,9 @@ extern "C" fn decide(slot: u32, op: u32, scope: u32, facts: u32) -> u32 {
     let unjudged = u32::from(Verdict::UNJUDGED.action) << 16 | u32::from(NO_RULE_16);
     let Some(work) = work(slot) else { return unjudged };
     // SAFETY: the slot has one user.
-    let (matches, table) = unsafe { (&(*work).walk.matches, (*work).table) };
+    let (matches, table, who) = unsafe { (&(*work).walk.matches, (*work).table, (*work).who) };
     let Some(meta) = meta(table) else { return unjudged };
-    let rule = walk::decide(meta, matches, op, scope, facts);
+    let rule = walk::decide(meta, matches, op, scope, facts, |word| about(table, &who, word as u32));
     let action = walk::action(meta, rule, op, scope);
     let rule = if rule == NO_RULE { u32::from(NO_RULE_16) } else { rule & 0xffff };
     u32::from(action) << 16 | rule

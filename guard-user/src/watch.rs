@@ -3,6 +3,7 @@
 //! One task owns it all. The kernel has decided already; nothing here changes a verdict, except that what the kernel
 //! can't reach by itself is finished: the rest of a call that was ended, and what a session leaves behind.
 
+mod reload;
 mod tell;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -23,8 +24,6 @@ use crate::record::event::Event;
 use crate::record::{Sink, clock};
 use crate::session::{Processes, repo, seed, users};
 
-/// Policies whose rule names are remembered: records that were written under them may still arrive.
-const REMEMBERED_POLICIES: usize = 16;
 /// Records of the bulk that are handled before the verdicts are looked at again.
 const BULK_BATCH: usize = 4096;
 /// How long a process may take to end by itself after its session has.
@@ -188,36 +187,16 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// If a map is full.
-    pub fn enter_root(&mut self, pid: u32, member: Member, repo: &[u8], home: &[u8]) -> anyhow::Result<()> {
+    pub fn enter_root(&mut self, pid: u32, mut member: Member, repo: &[u8], home: &[u8]) -> anyhow::Result<()> {
         self.kernel.set_places(member.tree, repo, home)?;
+        // Until its exec it runs guard itself, which is of no class.
+        member.classes[self.kernel.active_place()].generation = self.generation;
         self.kernel.enter(pid, member)?;
         let tree = self.trees.entry(member.tree).or_default();
         tree.root = (pid, member.start);
         tree.agents.insert(pid);
         let event = self.event_about("session-start", &member, pid, clock::now_since_boot());
         self.publish(&event);
-        Ok(())
-    }
-
-    /// Replaces the policy in the kernel, at once and whole.
-    ///
-    /// # Errors
-    /// If the kernel refuses it; the old one stays in force.
-    pub fn reload(&mut self, mut policy: Compiled) -> anyhow::Result<()> {
-        if self.audit {
-            policy.set_mode(Mode::Audit);
-        }
-        let generation = self.generation + 1;
-        policy.set_generation(generation);
-        self.kernel.install(&policy)?;
-        self.generation = generation;
-        if self.policies.len() == REMEMBERED_POLICIES {
-            self.policies.pop_front();
-        }
-        self.policies.push_back((generation, Arc::new(policy.rules.clone())));
-        self.mode = policy.mode;
-        self.policy = policy;
-        give_back_memory();
         Ok(())
     }
 
@@ -301,6 +280,12 @@ impl<'a> Watch<'a> {
         } else {
             self.count_op(record);
         }
+        if let Body::Exec { body, .. } = &record.body
+            && let Some(phase) = self.policy.phases.get(body.phase as usize).filter(|_| body.phase != 0)
+        {
+            let event = Event { op: "phase", phase: Some(phase.clone()), ..self.event_of_head(&head) };
+            self.publish(&event);
+        }
         match record.body {
             Body::Exit(_) => self.exited(&head),
             _ if head.action == Action::Kill as u8 && head.backend != Backend::None as u8 && head.call != 0 => {
@@ -322,7 +307,7 @@ impl<'a> Watch<'a> {
         match &record.body {
             Body::Exec { body, enrol, path, cwd, session, call, argv } => {
                 let whole = head.flags & FLAG_PATH_UNKNOWN == 0;
-                let image = tell::image(if whole { path } else { &[] }, cwd, argv);
+                let image = tell::image(head, if whole { path } else { &[] }, cwd, argv);
                 self.processes.executed(head.tgid, head.start, head.time, image);
                 if *enrol {
                     self.enrolled(head, cwd);

@@ -169,7 +169,8 @@ fn enter(watch: &mut Watch<'_>, pid: u32, caller: &Caller) -> anyhow::Result<Id>
         agent: NO_AGENT,
         scope: Scope::Harness as u8,
         flags: MEMBER_AGENT | MEMBER_RUN,
-        _pad: 0,
+        image: tree,
+        ..Member::default()
     };
     let cwd = std::env::current_dir().unwrap_or_default();
     let top = repo::top_level(&cwd);

@@ -7,11 +7,11 @@ use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
-use guard_common::table::{Block, VERSION};
-use guard_common::tree::{COUNTERS, DOOMED_PER_BLOCK, Home, Id, MAX_ANCHOR, Member, Pipe, Places};
+use guard_common::table::{Block, Classes, NO_WORD, VERSION};
+use guard_common::tree::{COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, Places};
 
 use super::{backends, offsets};
-use crate::policy::Compiled;
+use crate::policy::{self, Compiled, Tables};
 
 /// Slots of working memory each CPU has; as the programs' own `PROGRAMS`.
 const PROGRAMS_PER_CPU: u32 = 4;
@@ -58,6 +58,8 @@ pub struct Kernel {
     places: HashMap<MapData, Id, Places>,
     ended_calls: HashMap<MapData, Id, u8>,
     pipes: HashMap<MapData, u64, Pipe>,
+    phases: HashMap<MapData, Id, u32>,
+    reclassed: HashMap<MapData, Id, KnownClasses>,
     counters: PerCpuArray<MapData, u64>,
     homes: HashMap<MapData, u32, Home>,
     tables: ArrayOfMaps<MapData, Array<MapData, Block>>,
@@ -102,6 +104,8 @@ impl Kernel {
             places: HashMap::try_from(take(&mut ebpf, "PLACES")?)?,
             ended_calls: HashMap::try_from(take(&mut ebpf, "ENDED_CALLS")?)?,
             pipes: HashMap::try_from(take(&mut ebpf, "PIPES")?)?,
+            phases: HashMap::try_from(take(&mut ebpf, "PHASES")?)?,
+            reclassed: HashMap::try_from(take(&mut ebpf, "RECLASSED")?)?,
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             homes: HashMap::try_from(take(&mut ebpf, "HOMES")?)?,
             tables: ArrayOfMaps::try_from(take(&mut ebpf, "TABLES")?)?,
@@ -111,7 +115,7 @@ impl Kernel {
             ebpf,
         };
         kernel.load_programs(settings.debug)?;
-        kernel.install(policy)?;
+        kernel.install(policy, |_, _| Ok(()))?;
         kernel.set_homes()?;
         Ok(kernel)
     }
@@ -164,9 +168,16 @@ impl Kernel {
     /// before the switch is left (`kernel/bpf/syscall.c:maybe_wait_bpf_programs`), so the next reload finds that place
     /// unused.
     ///
+    /// Where rules ask for classes of executables, what runs already has to be classed by the new policy before it is in
+    /// force: that is what `reclass` does, given the place of the new policy. Execs from then on class by both.
+    ///
     /// # Errors
-    /// Says what the kernel refused; the policy that was in force stays.
-    pub fn install(&mut self, policy: &Compiled) -> anyhow::Result<()> {
+    /// Says what the kernel refused, or what `reclass` says; the policy that was in force stays.
+    pub fn install(
+        &mut self,
+        policy: &Compiled,
+        reclass: impl FnOnce(&mut Self, usize) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         if policy.meta().version != VERSION {
             bail!("the policy was compiled for layout {}, the programs read {VERSION}", policy.meta().version);
         }
@@ -178,11 +189,57 @@ impl Kernel {
         }
         let place = 1 - self.active_place;
         self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;
+        if policy.meta().class_word != NO_WORD {
+            self.active.set(1, place + 1, 0).context("the policy could not be announced")?;
+            // For the wait that comes with it: execs under way have not seen the announcement.
+            self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;
+            if let Err(error) = reclass(self, place as usize) {
+                self.active.set(1, 0, 0).context("the policy could not be taken back")?;
+                return Err(error);
+            }
+        }
         self.active.set(0, place, 0).context("the policy could not be switched to")?;
         let old = self.active_place;
         self.active_place = place;
+        self.active.set(1, 0, 0).context("the announcement could not be taken back")?;
         self.tables.set(old, &inner, 0).context("the old policy could not be taken away")?;
+        self.forget_classes(policy.meta().generation);
         Ok(())
+    }
+
+    /// Which of the two places the policy in force is in.
+    #[must_use]
+    pub fn active_place(&self) -> usize {
+        self.active_place as usize
+    }
+
+    /// Classes of the executable `exe` in `tree`, by the policy behind `tables`; `None` where the path can't be told.
+    pub fn classes_of(&self, tables: &mut Tables<'_>, exe: &[u8], tree: Id) -> Option<Classes> {
+        let places = self.places(tree);
+        let home = places.as_ref().map(|places| &places.home[..places.home_len as usize]);
+        tables.classes_of(exe, &policy::Places { repo: None, home })
+    }
+
+    /// Says of which classes an executable is that runs already.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn reclass(&mut self, image: Id, classes: KnownClasses) -> anyhow::Result<()> {
+        self.reclassed.insert(image, classes, 0).context("the classes of running programs could not be stored")
+    }
+
+    /// Forgets classes that were found by another policy than the one of number `generation`.
+    fn forget_classes(&mut self, generation: u32) {
+        let old: Vec<Id> = self
+            .reclassed
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(_, classes)| classes.generation != generation)
+            .map(|(image, _)| image)
+            .collect();
+        for image in old {
+            drop(self.reclassed.remove(&image));
+        }
     }
 
     /// Takes the ring buffers: verdicts and lifecycle, and the bulk.
@@ -254,6 +311,7 @@ impl Kernel {
     pub fn forget_tree(&mut self, tree: Id, calls: impl IntoIterator<Item = Id>) {
         // Each may be gone or never have been there.
         drop(self.places.remove(&tree));
+        drop(self.phases.remove(&tree));
         for call in calls {
             drop(self.ended_calls.remove(&call));
         }

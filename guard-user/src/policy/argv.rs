@@ -14,6 +14,12 @@ pub fn parse(text: &str) -> Result<Vec<Pattern>, Fault> {
     alternatives(&atoms)?.iter().map(|atoms| normal(parts(atoms)?)).collect()
 }
 
+/// The pattern of just this command line.
+pub fn command(words: &[&str]) -> Pattern {
+    let component = |word: &&str| Part::Component(word.bytes().map(|byte| Token::Set(ByteSet::one(byte))).collect());
+    Pattern { anchor: NODE_ROOT, parts: words.iter().map(component).collect(), tail: Tail::End }
+}
+
 /// The pattern of these words, in normal form.
 fn normal(mut words: Vec<Part>) -> Result<Pattern, Fault> {
     let slash = Token::Set(ByteSet::one(b'/'));

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use guard_common::table::{
     ANCHORS, Automaton, Block, FAMILIES, FAMILY_ARGV, FAMILY_NET, FAMILY_PATH, FAMILY_ROWS, FIRES_EXCEPT, FIRES_TO,
-    Firing, MAX_AUTOMATA, MAX_FIRINGS, MAX_LISTS, MAX_RULES, Meta, NEED_ARGV, NEED_NETWORK_STDIN, NEED_OBJECT,
-    NO_SEPARATOR, VERSION,
+    Firing, MAX_AUTOMATA, MAX_CLASSES, MAX_FIRINGS, MAX_LISTS, MAX_RULES, Meta, NEED_ARGV, NEED_NETWORK_STDIN,
+    NEED_OBJECT, NO_SEPARATOR, NO_WORD, VERSION,
 };
 use guard_common::tree::NO_AGENT;
 use guard_common::words::{Action, Mode, Op, Scope};
 
 use super::addresses;
+use super::argv;
 use super::failure::{Finding, Problem};
 use super::family::{self, Built, Excess, Family};
 use super::net::{Net, Target};
@@ -26,6 +27,8 @@ pub struct Compiled {
     pub rules: Vec<RuleInfo>,
     /// The agents by their number in the tables.
     pub agents: Vec<AgentInfo>,
+    /// The phases of sessions, in order; empty where they have none.
+    pub phases: Vec<String>,
     /// Whether verdicts are carried out.
     pub mode: Mode,
     /// Remarks on what was accepted.
@@ -129,12 +132,8 @@ pub fn compile(
     agent_lines: &[u32],
     since: Instant,
 ) -> Result<Compiled, Vec<Problem>> {
-    let total = policy.rules.len() + policy.agents.len();
-    if total > MAX_RULES || policy.agents.len() > usize::from(NO_AGENT) {
-        let message = format!("the policy has {} rules and {} agents", policy.rules.len(), policy.agents.len());
-        return Err(vec![Problem::whole(message).label(format!("at most {MAX_RULES} together, {NO_AGENT} agents"))]);
-    }
-    let families = build_families(policy).map_err(|excess| vec![too_large(policy, &excess)])?;
+    let numbers = Numbers::of(policy).map_err(|problem| vec![problem])?;
+    let families = build_families(policy, &numbers).map_err(|excess| vec![too_large(policy, &excess)])?;
     let mode = policy.mode.unwrap_or(Mode::Enforce);
     let mut writer = Writer { blocks: vec![zeroed()], lists: HashMap::new(), firings: 0, sizes: Vec::new() };
     for (number, family) in families.iter().enumerate() {
@@ -145,12 +144,13 @@ pub fn compile(
     let meta = Meta::of_mut(&mut blocks[0]);
     meta.version = VERSION;
     meta.mode = mode as u32;
-    meta.rules = total as u32;
-    meta.words = total.div_ceil(64) as u32;
+    meta.rules = numbers.total as u32;
+    meta.words = numbers.total.div_ceil(64) as u32;
     meta.family[FAMILY_PATH].separator = u32::from(b'/');
     meta.family[FAMILY_ARGV].separator = 0;
     meta.family[FAMILY_NET].separator = NO_SEPARATOR;
     fill_rules(meta, policy);
+    fill_who(meta, policy, &numbers);
     let mut rules: Vec<RuleInfo> = policy.rules.iter().zip(lines).map(|(rule, &line)| info(rule, line)).collect();
     rules.extend(policy.agents.iter().zip(agent_lines).map(|(agent, &line)| {
         let name = agent.name.clone();
@@ -158,7 +158,60 @@ pub fn compile(
     }));
     let agents = policy.agents.iter().map(|agent| AgentInfo { name: agent.name.clone() }).collect();
     let took = since.elapsed();
-    Ok(Compiled { blocks, rules, agents, mode, warnings: Vec::new(), sizes: writer.sizes, took })
+    let phases = policy.phases.iter().map(|phase| phase.name.clone()).collect();
+    Ok(Compiled { blocks, rules, agents, phases, mode, warnings: Vec::new(), sizes: writer.sizes, took })
+}
+
+/// How rules and what stands beside them are numbered: the rules from 0, then the agents, and at the beginning of a
+/// word each the classes of executables and the phases' markers.
+struct Numbers<'a> {
+    /// Each different `by`.
+    classes: Vec<&'a [Pattern]>,
+    /// Number of the first class.
+    first_class: usize,
+    /// Number of the first phase's marker.
+    first_marker: usize,
+    /// Numbers that are taken.
+    total: usize,
+}
+
+impl<'a> Numbers<'a> {
+    fn of(policy: &'a Policy) -> Result<Self, Problem> {
+        let mut classes: Vec<&[Pattern]> = Vec::new();
+        for by in policy.rules.iter().filter_map(|rule| rule.by.as_deref()) {
+            if !classes.contains(&by) {
+                classes.push(by);
+            }
+        }
+        if classes.len() > MAX_CLASSES {
+            let message = format!("the rules have {} different `by`", classes.len());
+            return Err(Problem::whole(message).label(format!("at most {MAX_CLASSES}")));
+        }
+        let plain = policy.rules.len() + policy.agents.len();
+        let word = |used: bool| if used { 64 } else { 0 };
+        let first_class = plain.next_multiple_of(64);
+        let first_marker = first_class + word(!classes.is_empty());
+        let total = if classes.is_empty() && policy.phases.is_empty() {
+            plain
+        } else {
+            first_marker + word(!policy.phases.is_empty())
+        };
+        if total > MAX_RULES || policy.agents.len() > usize::from(NO_AGENT) {
+            let message = format!("the policy has {} rules and {} agents", policy.rules.len(), policy.agents.len());
+            let most = format!(
+                "at most {} together with this policy's classes and phases, {NO_AGENT} agents",
+                MAX_RULES - (total - plain)
+            );
+            return Err(Problem::whole(message).label(most));
+        }
+        Ok(Self { classes, first_class, first_marker, total })
+    }
+
+    /// The number of a rule's class.
+    fn class_of(&self, rule: &Rule) -> Option<usize> {
+        let by = rule.by.as_deref()?;
+        self.classes.iter().position(|class| *class == by)
+    }
 }
 
 fn info(rule: &Rule, line: u32) -> RuleInfo {
@@ -172,15 +225,15 @@ fn zeroed() -> Box<Block> {
 }
 
 /// Puts every pattern into its family.
-fn build_families(policy: &Policy) -> Result<[Family; FAMILIES], Excess> {
+fn build_families(policy: &Policy, numbers: &Numbers<'_>) -> Result<[Family; FAMILIES], Excess> {
     let mut paths = family::Builder::new(b'/');
-    let mut argv = family::Builder::new(0);
+    let mut words = family::Builder::new(0);
     let mut net = addresses::Builder::default();
     for (number, rule) in policy.rules.iter().enumerate() {
         let number = number as u16;
         rule.path.iter().flatten().for_each(|pattern| paths.add(pattern, number, 0));
-        rule.argv.iter().flatten().for_each(|pattern| argv.add(pattern, number, 0));
-        let except = if rule.except_kind == Kind::Argv { &mut argv } else { &mut paths };
+        rule.argv.iter().flatten().for_each(|pattern| words.add(pattern, number, 0));
+        let except = if rule.except_kind == Kind::Argv { &mut words } else { &mut paths };
         rule.except.iter().for_each(|pattern| except.add(pattern, number, FIRES_EXCEPT));
         for (targets, is_except, flags) in [
             (rule.to.as_deref().unwrap_or_default(), false, FIRES_TO),
@@ -200,7 +253,15 @@ fn build_families(policy: &Policy) -> Result<[Family; FAMILIES], Excess> {
         let number = (policy.rules.len() + number) as u16;
         agent.exe.iter().for_each(|pattern| paths.add(pattern, number, 0));
     }
-    Ok([paths.build()?, argv.build()?, net.build()?])
+    for (class, by) in numbers.classes.iter().enumerate() {
+        by.iter().for_each(|pattern| paths.add(pattern, (numbers.first_class + class) as u16, 0));
+    }
+    for (number, phase) in policy.phases.iter().enumerate().skip(1) {
+        let number = (numbers.first_marker + number) as u16;
+        words.add(&argv::command(&["guard", "phase", &phase.name]), number, 0);
+        phase.marker.iter().for_each(|pattern| words.add(pattern, number, 0));
+    }
+    Ok([paths.build()?, words.build()?, net.build()?])
 }
 
 impl Target {
@@ -370,5 +431,31 @@ fn fill_rules(meta: &mut Meta, policy: &Policy) {
         meta.applies[Op::Enrol as usize][0][word] |= bit;
         meta.applies[Op::Enrol as usize][1][word] |= bit;
         meta.needs[Op::Enrol as usize][NEED_OBJECT][word] |= bit;
+    }
+}
+
+/// Which rules are about whom: the classes of executables that they ask for, and the phases in which they hold.
+fn fill_who(meta: &mut Meta, policy: &Policy, numbers: &Numbers<'_>) {
+    meta.phases = policy.phases.len().max(1) as u32;
+    let word = |used: bool, first: usize| if used { (first / 64) as u32 } else { NO_WORD };
+    meta.class_word = word(!numbers.classes.is_empty(), numbers.first_class);
+    meta.marker_word = word(!policy.phases.is_empty(), numbers.first_marker);
+    meta.follows_pipes = u32::from(policy.rules.iter().any(|rule| rule.network_stdin));
+    for rules in &mut meta.phase {
+        rules.fill(u64::MAX);
+    }
+    for (number, rule) in policy.rules.iter().enumerate() {
+        let (word, bit) = (number / 64, 1 << (number % 64));
+        if let Some(class) = numbers.class_of(rule) {
+            meta.by[word] |= bit;
+            meta.class[class][word] |= bit;
+        }
+        if let Some(phases) = rule.phases {
+            for (phase, rules) in meta.phase.iter_mut().enumerate() {
+                if phases & 1 << phase == 0 {
+                    rules[word] &= !bit;
+                }
+            }
+        }
     }
 }

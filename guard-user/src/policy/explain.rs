@@ -147,6 +147,8 @@ fn alone(rule: &Rule, written: &Written, op: Op) -> Rule {
         span: written.span.clone(),
         ops: vec![op],
         scope: None,
+        by: None,
+        phases: None,
         path: None,
         argv: None,
         to: None,

@@ -58,6 +58,11 @@ pub fn takes(earlier: &Rule, later: &Extent<'_>, op: Op) -> bool {
     if earlier.has_except() || earlier.scope.is_some() && earlier.scope != later.scope || !earlier.ops.contains(&op) {
         return false;
     }
+    if !all_covered(earlier.by.as_deref(), later.rule.by.as_deref(), covers)
+        || later.rule.phases.unwrap_or(u8::MAX) & !earlier.phases.unwrap_or(u8::MAX) != 0
+    {
+        return false;
+    }
     let path = !Kind::Path.applies(op) || all_covered(earlier.path.as_deref(), later.path, covers);
     let argv = !Kind::Argv.applies(op) || all_covered(earlier.argv.as_deref(), later.argv, covers);
     let to = !Kind::To.applies(op) || all_covered(earlier.to.as_deref(), later.to, covers_target);

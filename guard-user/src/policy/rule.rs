@@ -37,9 +37,19 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Policy {
     pub mode: Option<Mode>,
+    /// In their order; empty where sessions have none.
+    pub phases: Vec<Phase>,
     pub agents: Vec<Agent>,
     pub defaults: Vec<(Op, Action)>,
     pub rules: Vec<Rule>,
+}
+
+/// A phase of sessions, and the commands that begin it.
+#[derive(Debug)]
+pub struct Phase {
+    pub name: String,
+    pub span: Range<usize>,
+    pub marker: Vec<Pattern>,
 }
 
 /// An agent and its executables.
@@ -58,6 +68,10 @@ pub struct Rule {
     pub span: Range<usize>,
     pub ops: Vec<Op>,
     pub scope: Option<Scope>,
+    /// Executables of which the process must run one.
+    pub by: Option<Vec<Pattern>>,
+    /// Phases in which the rule holds, a bit each.
+    pub phases: Option<u8>,
     pub path: Option<Vec<Pattern>>,
     pub argv: Option<Vec<Pattern>>,
     pub to: Option<Vec<Target>>,

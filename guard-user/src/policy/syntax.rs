@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::mem;
 use std::ops::Range;
 
+use guard_common::table::{MAX_PHASES, NODE_REPO};
 use guard_common::words::{Action, Mode, Op, Scope};
 use toml::de::DeTable;
 
 use super::failure::Problem;
 use super::net::Target;
 use super::pattern::{Fault, Pattern};
-use super::reading::{Entry, Reading, Value, key_name, list, sorted, suggest, syntax_error, words};
-use super::rule::{Agent, Kind, OPS, Policy, Rule, Written};
+use super::reading::{Entry, Reading, Value, key_name, list, one_of, sorted, suggest, syntax_error, words};
+use super::rule::{Agent, Kind, OPS, Phase, Policy, Rule, Written};
 use super::{argv, glob, net};
 
 /// What reading came to. The policy is whole only if there are no problems.
@@ -21,8 +22,9 @@ pub struct Read {
     pub warnings: Vec<Problem>,
 }
 
-const TOP_KEYS: &[&str] = &["version", "mode", "agent", "list", "default", "rule"];
-const RULE_KEYS: &[&str] = &["name", "on", "path", "argv", "to", "except", "scope", "stdin", "action", "reason"];
+const TOP_KEYS: &[&str] = &["version", "mode", "agent", "list", "phase", "default", "rule"];
+const RULE_KEYS: &[&str] =
+    &["name", "on", "path", "argv", "to", "except", "scope", "by", "phase", "stdin", "action", "reason"];
 
 /// How deep lists may name lists.
 const MAX_NESTING: usize = 16;
@@ -72,10 +74,15 @@ impl<'a, 't> Reader<'a, 't> {
         let mut policy = Policy::default();
         let mut version = false;
         let entries = sorted(table);
-        // Lists may stand anywhere, so they are known before anything that may name them.
+        // Lists and phases may stand anywhere, so they are known before anything that may name them.
         for (key, value) in &entries {
             if key_name(key) == "list" {
                 self.lists(value);
+            }
+        }
+        for (key, value) in &entries {
+            if key_name(key) == "phase" {
+                self.phases(value, &mut policy);
             }
         }
         for (key, value) in entries {
@@ -86,7 +93,7 @@ impl<'a, 't> Reader<'a, 't> {
                 }
                 "mode" => policy.mode = self.word(value, "mode", &words(Mode::ALL, Mode::word), Mode::from_word),
                 "agent" => self.agents(value, &mut policy),
-                "list" => {}
+                "list" | "phase" => {}
                 "default" => self.defaults(value, &mut policy),
                 "rule" => self.rules(value, &mut policy),
                 _ => self.unknown_key(key, TOP_KEYS),
@@ -163,6 +170,95 @@ impl<'a, 't> Reader<'a, 't> {
         }
     }
 
+    /// What is judged when a session ends does not depend on what it runs or how far it came.
+    fn check_outlive(&mut self, fields: &HashMap<&str, Entry<'a, 't>>, ops: &[Op]) {
+        for key in ["by", "phase"] {
+            if let Some((name, _)) = fields.get(key).filter(|_| ops.contains(&Op::Outlive)) {
+                self.problems.push(
+                    Problem::at(name.span(), format!("`{key}` means nothing to `outlive`"))
+                        .help("give `outlive` a rule of its own, with `scope` as its only condition"),
+                );
+            }
+        }
+    }
+
+    fn phases(&mut self, value: &'a Value<'t>, policy: &mut Policy) {
+        let Some(phases) = value.get_ref().as_array() else {
+            self.wrong_type(value, "phase", "tables `[[phase]]`");
+            return;
+        };
+        for value in phases {
+            let Some(table) = self.table(value, "phase") else { continue };
+            let (mut name, mut marker) = (None, Vec::new());
+            for (key, value) in sorted(table) {
+                match key_name(key) {
+                    "name" => name = self.string(value, "name").map(|name| (name, value.span())),
+                    "marker" if policy.phases.is_empty() => self.problems.push(
+                        Problem::at(key.span(), "no command begins the first phase")
+                            .label("sessions start in it")
+                            .help("give the marker to the phase that it begins"),
+                    ),
+                    "marker" => marker = self.conditions(value, "marker", argv::parse),
+                    _ => self.unknown_key(key, &["name", "marker"]),
+                }
+            }
+            let Some((name, span)) = name else {
+                self.problems.push(Problem::at(value.span(), "a phase has no `name`"));
+                continue;
+            };
+            self.check_name(name, "phase", &span);
+            if policy.phases.iter().any(|phase| phase.name == name) {
+                self.problems.push(Problem::at(span.clone(), format!("two phases have the name `{name}`")));
+            }
+            policy.phases.push(Phase { name: name.to_owned(), span, marker });
+        }
+        if policy.phases.len() > MAX_PHASES {
+            self.problems.push(
+                Problem::at(policy.phases[MAX_PHASES].span.clone(), "the policy has too many phases")
+                    .label(format!("at most {MAX_PHASES}")),
+            );
+            policy.phases.truncate(MAX_PHASES);
+        }
+    }
+
+    /// The phases that a rule holds in, a bit each: `phase` is a name, or a list of names.
+    fn rule_phases(&mut self, value: &'a Value<'t>, policy: &Policy) -> u8 {
+        let names: Vec<&'a Value<'t>> = match value.get_ref().as_array() {
+            Some(items) => items.iter().collect(),
+            None => vec![value],
+        };
+        let known: Vec<&str> = policy.phases.iter().map(|phase| phase.name.as_str()).collect();
+        let mut phases = 0;
+        for value in names {
+            let Some(name) = self.string(value, "phase") else { continue };
+            if let Some(number) = known.iter().position(|known| *known == name) {
+                phases |= 1 << number;
+                continue;
+            }
+            let problem = Problem::at(value.span(), format!("unknown phase `{}`", name.escape_debug()));
+            let problem = if known.is_empty() {
+                problem.help(format!("define the phases in their order: `[[phase]]` with `name = \"{name}\"`"))
+            } else {
+                problem.label(format!("expected {}", one_of(&known)))
+            };
+            self.problems.push(suggest(problem, name, &known));
+        }
+        phases
+    }
+
+    /// The executables of a rule's `by`.
+    fn by(&mut self, value: &'a Value<'t>) -> Vec<Pattern> {
+        let patterns = self.conditions(value, "by", glob::parse);
+        if patterns.iter().any(|pattern| pattern.anchor == NODE_REPO) {
+            self.problems.push(
+                Problem::at(value.span(), "`by` can't name executables in `{repo}`")
+                    .label("the session writes there, so they are whatever it likes")
+                    .help("name the programs where they are installed"),
+            );
+        }
+        patterns
+    }
+
     fn defaults(&mut self, value: &'a Value<'t>, policy: &mut Policy) {
         let Some(table) = self.table(value, "default") else { return };
         for (key, value) in sorted(table) {
@@ -182,7 +278,7 @@ impl<'a, 't> Reader<'a, 't> {
         let mut names: HashMap<String, Range<usize>> = HashMap::new();
         for value in rules {
             let Some(table) = self.table(value, "rule") else { continue };
-            let Some(rule) = self.rule(table, &value.span()) else { continue };
+            let Some(rule) = self.rule(table, &value.span(), policy) else { continue };
             if let Some(first) = names.get(&rule.name) {
                 let problem = Problem::at(rule.span.clone(), format!("two rules have the name `{}`", rule.name));
                 let before = if first.start < rule.span.start { "a rule before it has the name too" } else { "" };
@@ -196,7 +292,7 @@ impl<'a, 't> Reader<'a, 't> {
     }
 
     /// Reads one rule. What is wrong with it is noted; a rule without operations or action is none.
-    fn rule(&mut self, table: &'a DeTable<'t>, header: &Range<usize>) -> Option<Rule> {
+    fn rule(&mut self, table: &'a DeTable<'t>, header: &Range<usize>, policy: &Policy) -> Option<Rule> {
         let mut fields: HashMap<&str, Entry<'a, 't>> = HashMap::new();
         for (key, value) in sorted(table) {
             if RULE_KEYS.contains(&key_name(key)) {
@@ -224,6 +320,8 @@ impl<'a, 't> Reader<'a, 't> {
             .and_then(|value| self.word(value, "scope", &words(Scope::ALL, Scope::word), Scope::from_word));
         let network_stdin = value("stdin")
             .and_then(|value| self.word(value, "stdin", &["network"], |word| (word == "network").then_some(())));
+        let by = value("by").map(|value| self.by(value));
+        let phases = value("phase").map(|value| self.rule_phases(value, policy));
         let reason = value("reason").and_then(|value| self.string(value, "reason")).map(str::to_owned);
         let (name, span) = name.map_or((String::new(), header.clone()), |(name, span)| (name.to_owned(), span));
 
@@ -243,11 +341,14 @@ impl<'a, 't> Reader<'a, 't> {
             }
         }
         self.check_conditions(&fields, &ops, except_kind);
+        self.check_outlive(&fields, &on);
         let mut rule = Rule {
             name,
             span,
             ops: on,
             scope,
+            by,
+            phases,
             path,
             argv,
             to,

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use guard_common::table::{
-    Automaton, FAMILY_ARGV, FAMILY_NET, FAMILY_PATH, MAX_AUTOMATA, NODE_HOME, NODE_REPO, NODE_ROOT, RULE_WORDS,
+    Automaton, Classes, FAMILY_ARGV, FAMILY_NET, FAMILY_PATH, MAX_AUTOMATA, NO_WORD, NODE_HOME, NODE_REPO, NODE_ROOT,
+    RULE_WORDS,
 };
 use guard_common::walk::{
-    FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_ARGV, INTO_OBJECT, INTO_TO, MAX_TEXT, NO_RULE, Walk, action, decide,
-    holding, skip_root, walk_text,
+    FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_ARGV, INTO_OBJECT, INTO_TO, MAX_TEXT, NO_RULE, Walk, Who, about,
+    action, decide, holding, skip_root, walk_text,
 };
 use guard_common::words::{Action, Op, Scope};
 
@@ -63,6 +64,7 @@ pub struct Decision {
 pub struct Tables<'a> {
     compiled: &'a Compiled,
     walk: Box<Walk>,
+    who: Who,
 }
 
 impl Compiled {
@@ -71,21 +73,51 @@ impl Compiled {
     pub fn tables(&self) -> Tables<'_> {
         // SAFETY: a walk is integers, for which zero is a value, and 0 is the number of no walk.
         let walk = unsafe { Box::<Walk>::new_zeroed().assume_init() };
-        Tables { compiled: self, walk }
+        Tables { compiled: self, walk, who: Who::default() }
     }
 }
 
 impl Tables<'_> {
+    /// What follows is attempted by a process that runs `exe`; before, by one that no rule's `by` names.
+    pub fn run_by(&mut self, exe: &[u8], places: &Places<'_>) {
+        self.who.classes = self.classes_of(exe, places).unwrap_or(0);
+        self.who.facts = 0;
+    }
+
+    /// What follows is attempted in the phase with this number, counted from 0; before, in the first.
+    pub fn in_phase(&mut self, phase: u32) {
+        self.who.phase = phase;
+    }
+
+    /// The classes of the executable `exe`, as the kernel keeps them with each process; `None` where the path is
+    /// too long to tell.
+    pub fn classes_of(&mut self, exe: &[u8], places: &Places<'_>) -> Option<Classes> {
+        let word = self.compiled.meta().class_word;
+        if self.collect(&Object::Path(exe), places) != 0 {
+            return None;
+        }
+        Some(if word == NO_WORD { 0 } else { self.walk.matches.object[word as usize] })
+    }
+
+    /// The last phase that a command begins, if it is a marker of one.
+    pub fn phase_begun_by(&mut self, path: &[u8], argv: &[u8]) -> Option<u32> {
+        let word = self.compiled.meta().marker_word;
+        self.collect(&Object::Command { path, argv }, &Places::default());
+        let marked = if word == NO_WORD { 0 } else { self.walk.matches.argv[word as usize] };
+        marked.checked_ilog2()
+    }
+
     /// Decides on `op`, attempted in `scope` on `object`. `facts` are the walk's `FACT_*` bits.
     pub fn decide(&mut self, op: Op, scope: Scope, object: &Object<'_>, places: &Places<'_>, facts: u32) -> Decision {
         let meta = self.compiled.meta();
         let facts = facts | self.collect(object, places);
         let (op, scope) = (op as u32, scope as u32);
-        let rule = decide(meta, &self.walk.matches, op, scope, facts);
+        let who = self.who;
+        let rule = decide(meta, &self.walk.matches, op, scope, facts, |word| about(meta, &who, word));
         let number = action(meta, rule, op, scope);
         let mut matched = Vec::new();
         for word in 0..(meta.words as usize).min(RULE_WORDS) {
-            let mut holds = holding(meta, &self.walk.matches, op, scope, facts, word);
+            let mut holds = holding(meta, &self.walk.matches, op, scope, facts, word) & about(meta, &who, word);
             while holds != 0 {
                 matched.push((word * 64) as u16 + holds.trailing_zeros() as u16);
                 holds &= holds - 1;
@@ -105,7 +137,7 @@ impl Tables<'_> {
             return None;
         }
         let (op, scope) = (Op::Enrol as u32, Scope::Harness as u32);
-        let rule = decide(meta, &self.walk.matches, op, scope, 0);
+        let rule = decide(meta, &self.walk.matches, op, scope, 0, |_| u64::MAX);
         (rule != NO_RULE).then(|| action(meta, rule, op, scope))
     }
 

@@ -36,6 +36,9 @@ pub struct Event {
     /// How a process ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// The phase that has begun, of `phase`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
     /// The agent's session id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,

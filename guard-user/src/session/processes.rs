@@ -1,7 +1,10 @@
 //! What is known of each guarded process, from what the kernel told when it could be seen.
 
 use std::collections::{HashMap, VecDeque};
+use std::ffi::OsString;
 use std::sync::Arc;
+
+use guard_common::tree::Id;
 
 /// Processes that have ended and are still remembered: records of the bulk may arrive after the end.
 const REMEMBERED: usize = 4096;
@@ -11,8 +14,10 @@ const IMAGES: usize = 8;
 /// What a process runs, since an exec.
 #[derive(Debug, Default)]
 pub struct Image {
+    /// The kernel's number of this exec, as in [`guard_common::tree::Member::image`].
+    pub id: Id,
     /// True path of the executable; empty if unknown.
-    pub exe: String,
+    pub exe: OsString,
     /// Command line, secrets removed.
     pub argv: Vec<String>,
     /// Working folder at exec; empty if unknown.
@@ -75,7 +80,7 @@ mod tests {
     use super::*;
 
     fn image(exe: &str) -> Image {
-        Image { exe: exe.to_owned(), ..Image::default() }
+        Image { exe: exe.into(), ..Image::default() }
     }
 
     #[test]

@@ -5,11 +5,12 @@
 //! matter in which order both see a process.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use guard_common::tree::{MEMBER_AGENT, MEMBER_LABELLED, MEMBER_SEEDED, Member, id_of};
+use guard_common::tree::{KnownClasses, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_SEEDED, Member, id_of};
 use guard_common::words::Scope;
 use procfs::process::{Process, all_processes};
 
@@ -67,11 +68,18 @@ pub fn seed(kernel: &mut Kernel, policy: &Compiled) -> anyhow::Result<Vec<Seeded
                 continue;
             }
             let agent = tables.agent_of(&process.exe, &Places::default());
-            let member = match (kernel.member(process.parent), agent) {
+            let mut member = match (kernel.member(process.parent), agent) {
                 (Some(parent), _) => inherit(parent, pid, process, agent),
                 (None, Some(agent)) => root(kernel, pid, process, agent)?,
                 (None, None) => continue,
             };
+            member.image = id_of(pid, process.start);
+            member.classes = Default::default();
+            if let Some(classes) = kernel.classes_of(&mut tables, &process.exe, member.tree) {
+                let generation = policy.meta().generation;
+                member.classes[kernel.active_place()] =
+                    KnownClasses { classes, generation, ..KnownClasses::default() };
+            }
             if let Some(one) = enter(kernel, pid, process, member, tick)? {
                 entered += 1;
                 seeded.push(one);
@@ -163,7 +171,8 @@ fn enter(
         return Ok(None);
     }
     let image = Image {
-        exe: String::from_utf8_lossy(&process.exe).into_owned(),
+        id: member.image,
+        exe: OsStr::from_bytes(&process.exe).to_owned(),
         argv: redact::argv(running.cmdline().unwrap_or_default()),
         cwd: running.cwd().map(|cwd| cwd.to_string_lossy().into_owned()).unwrap_or_default(),
     };

@@ -1,12 +1,14 @@
 //! Gives records their names: the JSON event of each.
 
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt as _;
 
 use guard_common::event::{
     FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Head, NO_RULE, OPENED_CREATED,
     OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
 };
-use guard_common::tree::Member;
+use guard_common::tree::{Member, id_of};
 use guard_common::words::{Action, Backend, Op, Scope};
 
 use super::Watch;
@@ -35,8 +37,9 @@ fn words(argv: &[u8]) -> Vec<String> {
 }
 
 /// What an exec made of its process.
-pub(super) fn image(path: &[u8], cwd: &[u8], argv: &[u8]) -> Image {
-    Image { exe: text(path), argv: words(argv), cwd: text(cwd) }
+pub(super) fn image(head: &Head, path: &[u8], cwd: &[u8], argv: &[u8]) -> Image {
+    let id = id_of(head.tgid, head.time);
+    Image { id, exe: OsStr::from_bytes(path).to_owned(), argv: words(argv), cwd: text(cwd) }
 }
 
 impl Watch<'_> {
@@ -143,7 +146,7 @@ impl Watch<'_> {
     }
 
     /// What every event of a process has.
-    fn event_of_head(&self, head: &Head) -> Event {
+    pub(super) fn event_of_head(&self, head: &Head) -> Event {
         let image = self.processes.image(head.tgid, head.start, head.time);
         let call = self.calls.get(&head.call);
         let (exe, argv, cwd) = image.map_or((None, None, None), |image| {

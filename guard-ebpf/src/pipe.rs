@@ -1,0 +1,301 @@
+//! What pipes carry: whether a program that takes its orders from one would take them from the network.
+//!
+//! `curl | sh` starts two programs in any order, so both ends are remembered by the pipe. A process that speaks to the
+//! network marks every pipe that it can write to; a program that may not take its orders from the network marks those
+//! that it takes them from. Whichever comes second is stopped. A program between two pipes passes the mark on:
+//! `curl | gunzip | sh`.
+//!
+//! All of it is done only where a rule asks for it.
+
+use guard_common::event::NO_RULE;
+use guard_common::tree::{COUNT_PIPES_FULL, Id, MEMBER_NETWORK, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe};
+use guard_common::walk::FACT_NETWORK_STDIN;
+use guard_common::words::{Action, Op};
+
+use crate::kernel::{self, masked, read, read_or_zero};
+use crate::maps::{MEMBERS, PIPES, count, offset};
+use crate::verdict::{self, Verdict};
+
+/// Descriptors of a process that are looked at.
+const MAX_DESCRIPTORS: u32 = 64;
+/// Descriptors that are read at once.
+const CHUNK: u32 = 8;
+/// Pipes that a chain of programs is followed through.
+const MAX_CHAIN: u32 = 4;
+/// Ancestors that may have what they got from the network written into a pipe.
+const MAX_ANCESTORS: u32 = 3;
+/// `AF_UNIX`, `AF_INET`, `AF_INET6`.
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+
+/// Whether some rule of the policy in place `table` asks where standard input comes from.
+#[inline(always)]
+fn followed(table: u32) -> bool {
+    verdict::meta(table).is_some_and(|meta| meta.follows_pipes != 0)
+}
+
+/// What is known of a pipe in a tree.
+#[inline(always)]
+fn known(tree: Id, pipe: u64) -> Pipe {
+    // SAFETY: entries are replaced whole.
+    let entry = unsafe { PIPES.get(pipe) }.copied();
+    // The kernel gives a pipe's number to another one day.
+    match entry {
+        Some(entry) if entry.tree == tree => entry,
+        _ => Pipe { tree, flags: 0, verdict: 0, next: 0 },
+    }
+}
+
+/// Remembers something of a pipe; false (and counted) where there is no room.
+#[inline(always)]
+fn remember(pipe: u64, entry: Pipe) -> bool {
+    let stored = PIPES.insert(pipe, entry, 0).is_ok();
+    if !stored {
+        count(COUNT_PIPES_FULL);
+    }
+    stored
+}
+
+#[inline(always)]
+fn pack(verdict: Verdict) -> u32 {
+    u32::from(verdict.action) << 16 | u32::from(verdict.rule)
+}
+
+#[inline(always)]
+fn unpack(packed: u32) -> Verdict {
+    Verdict { action: (packed >> 16) as u8, rule: packed as u16 }
+}
+
+/// Nothing to object to.
+const FINE: u32 = (Action::Allow as u32) << 16 | NO_RULE as u32;
+
+/// What a pipe carries comes from the network, and so does what is made of it. The verdict on that, packed: a program
+/// that may not take its orders from there may read it already.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn mark_pipe(tree: Id, pipe: u64) -> u32 {
+    let mut verdict = FINE;
+    let mut at = pipe;
+    let mut step = 0;
+    while step < MAX_CHAIN {
+        step += 1;
+        let entry = known(tree, at);
+        if entry.flags & PIPE_READ_BY_SHELL != 0 && entry.verdict >> 16 > verdict >> 16 {
+            verdict = entry.verdict;
+        }
+        if entry.flags & PIPE_FROM_NETWORK == 0 {
+            remember(at, Pipe { flags: entry.flags | PIPE_FROM_NETWORK, ..entry });
+        }
+        at = entry.next;
+        if at == 0 {
+            break;
+        }
+    }
+    verdict
+}
+
+/// Looks at eight descriptors of the table at `array`, from `first` on: marks the pipes among them that can be written
+/// to, or, where `wanted` is not 0, only looks for the one with that number. The verdict, or not 0 where it was found.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scan_descriptors(tree: Id, array: u64, first: u32, wanted: u64) -> u32 {
+    let files: [u64; CHUNK as usize] = read_or_zero(array, u64::from(first) * 8);
+    let mut answer = if wanted == 0 { FINE } else { 0 };
+    let mut i = 0;
+    while i < CHUNK as usize {
+        let file = files[i & (CHUNK as usize - 1)];
+        i += 1;
+        let Some(pipe) = kernel::pipe_written_by(file) else { continue };
+        if wanted == 0 {
+            let verdict = mark_pipe(tree, pipe);
+            if verdict >> 16 > answer >> 16 {
+                answer = verdict;
+            }
+        } else if pipe == wanted {
+            answer = 1;
+        }
+    }
+    answer
+}
+
+/// Looks at the descriptors of `task`: see [`scan_descriptors`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scan(tree: Id, task: u64, wanted: u64) -> u32 {
+    let mut answer = if wanted == 0 { FINE } else { 0 };
+    let Some((array, max)) = kernel::descriptors(task) else { return answer };
+    let mut first = 0;
+    while first < MAX_DESCRIPTORS {
+        if first >= max {
+            break;
+        }
+        let found = scan_descriptors(tree, array, first, wanted);
+        if found >> 16 > answer >> 16 || wanted != 0 && found != 0 {
+            answer = found;
+        }
+        first += CHUNK;
+    }
+    answer
+}
+
+/// The current process speaks to the network: what it writes into pipes comes from there. The verdict on that.
+#[inline(always)]
+pub fn spoke(table: u32, member: &Member, task: u64) -> Option<Verdict> {
+    if !followed(table) {
+        return None;
+    }
+    if let Some(entry) = MEMBERS.get_ptr_mut(kernel::tgid()) {
+        // SAFETY: entries are only removed once the process is gone. A thread that executes at this moment replaces the
+        // entry, and has the others end.
+        unsafe { (*entry).flags |= MEMBER_NETWORK };
+    }
+    let verdict = scan(member.tree, task, 0);
+    (verdict != FINE).then(|| unpack(verdict))
+}
+
+/// Whether one of the processes that the current one descends from has spoken to the network and can write to `pipe`.
+/// Where that is 0, standard input is no pipe but a socket, and it is enough that the parent has spoken.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fed_by_ancestor(tree: Id, task: u64, pipe: u64) -> u32 {
+    let mut at = task;
+    let mut step = 0;
+    while step < MAX_ANCESTORS {
+        step += 1;
+        at = read_or_zero(at, offset!(task_real_parent));
+        let tgid: u32 = read_or_zero(at, offset!(task_tgid));
+        // A process that is no member is outside of the tree, and so is all that it descends from.
+        let Some(entry) = MEMBERS.get_ptr(tgid) else { return 0 };
+        // SAFETY: freed entries of a preallocated map stay memory of the map; a wrong answer needs a parent that ends
+        // at this very moment.
+        let flags = unsafe { (*entry).flags };
+        if flags & MEMBER_NETWORK != 0 && (pipe == 0 || scan(tree, at, pipe) != 0) {
+            return 1;
+        }
+        if pipe == 0 {
+            return 0;
+        }
+    }
+    0
+}
+
+/// Decides an exec, the origin of what the program takes its orders from included.
+///
+/// `before` are the process's `MEMBER_*` bits before the exec; `named` gives the descriptor that the command line names
+/// as a script (`/dev/fd/63`), or [`NONE_NAMED`].
+#[inline(always)]
+pub fn decide(
+    slot: u32,
+    table: u32,
+    task: u64,
+    member: &Member,
+    (before, facts): (u16, u32),
+    named: impl FnOnce() -> u32,
+) -> Verdict {
+    let verdict = verdict::of(slot, Op::Exec, member.scope, facts);
+    if !followed(table) {
+        return verdict;
+    }
+    let input = kernel::pipe_of(task, 0);
+    let if_network = verdict::of(slot, Op::Exec, member.scope, facts | FACT_NETWORK_STDIN);
+    if if_network.action < Action::Deny as u8 || if_network.rule == verdict.rule || if_network.rule == NO_RULE {
+        // It is allowed to read from wherever it likes; whoever reads what it writes may not be.
+        if let (Some(input), Some(output)) = (input, kernel::pipe_of(task, 1)) {
+            let through = unpack(pass_on(member.tree, input, output));
+            if through.action > verdict.action {
+                return through;
+            }
+        }
+        return verdict;
+    }
+    let packed = pack(if_network);
+    let named = named();
+    let network = before & MEMBER_NETWORK != 0 && input.is_some()
+        || input.is_some_and(|pipe| takes_orders(member.tree, task, pipe, packed) != 0)
+        || named != NONE_NAMED
+            && kernel::pipe_of(task, named).is_some_and(|pipe| takes_orders(member.tree, task, pipe, packed) != 0)
+        || input.is_none() && fed_by_socket(member.tree, task);
+    if network { if_network } else { verdict }
+}
+
+/// No script is named by its descriptor.
+pub const NONE_NAMED: u32 = u32::MAX;
+
+/// A program takes its orders from `pipe`, and may not if they come from the network: not 0 if they do. Else the pipe
+/// remembers the `verdict`, for whoever speaks to the network and can write to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn takes_orders(tree: Id, task: u64, pipe: u64, verdict: u32) -> u32 {
+    let entry = known(tree, pipe);
+    if entry.flags & PIPE_FROM_NETWORK != 0 || fed_by_ancestor(tree, task, pipe) != 0 {
+        return 1;
+    }
+    // Without room for the mark, it is not known where the orders will come from.
+    u32::from(!remember(pipe, Pipe { flags: entry.flags | PIPE_READ_BY_SHELL, verdict, ..entry }))
+}
+
+/// A program stands between two pipes. The verdict on what may come out of the second, packed.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn pass_on(tree: Id, input: u64, output: u64) -> u32 {
+    let entry = known(tree, input);
+    if entry.flags & PIPE_FROM_NETWORK != 0 {
+        return mark_pipe(tree, output);
+    }
+    // Without room, the second pipe is taken for the beginning.
+    remember(input, Pipe { next: output, ..entry });
+    FINE
+}
+
+/// Whether standard input is a connection to the network, or a socket of a parent that has one: some runtimes make
+/// socket pairs where others make pipes.
+#[inline(always)]
+fn fed_by_socket(tree: Id, task: u64) -> bool {
+    let Some(sock) = kernel::sock_of(task, 0) else { return false };
+    match read::<u16>(sock, offset!(sock_family)) {
+        Some(AF_INET | AF_INET6) => true,
+        Some(AF_UNIX) => fed_by_ancestor(tree, task, 0) != 0,
+        _ => false,
+    }
+}
+
+/// The descriptor that a path like `/dev/fd/63` or `/proc/self/fd/63` names, or [`NONE_NAMED`]. `text` holds at least
+/// 32 bytes, `len` of them in use.
+#[inline(always)]
+pub fn named_by(text: *const u8, len: u32) -> u32 {
+    // SAFETY: the index is masked below 32.
+    let byte = |index: u32| unsafe { *text.add(masked(index, 31) as usize) };
+    let begins = |name: &[u8]| {
+        let mut i = 0;
+        while i < name.len() {
+            if byte(i as u32) != name[i] {
+                return false;
+            }
+            i += 1;
+        }
+        true
+    };
+    let mut at = if begins(b"/dev/fd/") {
+        8
+    } else if begins(b"/proc/self/fd/") {
+        14
+    } else {
+        return NONE_NAMED;
+    };
+    let mut number = 0;
+    let mut digits = 0;
+    while digits < 4 {
+        if at >= len {
+            break;
+        }
+        let digit = u32::from(byte(at)).wrapping_sub(u32::from(b'0'));
+        if digit > 9 {
+            return NONE_NAMED;
+        }
+        number = number * 10 + digit;
+        at += 1;
+        digits += 1;
+    }
+    if digits == 0 || at < len { NONE_NAMED } else { number }
+}
