@@ -13,6 +13,7 @@ mod addresses;
 mod argv;
 mod automaton;
 mod bytes;
+pub mod cases;
 mod compile;
 mod explain;
 mod failure;
@@ -28,13 +29,15 @@ mod render;
 mod rule;
 mod syntax;
 mod tables;
+mod trial;
 
 pub use compile::{AgentInfo, Compiled, RuleInfo, Size};
 pub use explain::{Because, Explanation, Match, Passed};
-pub use failure::{Failure, Finding, Problem, Severity, Source};
+pub use failure::{Failure, Finding, Problem, Severity, Source, Told};
 pub use question::{Question, Thing};
 pub use rule::OPS;
 pub use tables::{Decision, Object, Places, Tables};
+pub use trial::{Failed, Trial};
 
 /// The policy that is used where none is given.
 #[must_use]

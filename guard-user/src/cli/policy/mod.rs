@@ -4,6 +4,7 @@ mod asked;
 mod check;
 mod explain;
 mod screen;
+mod test;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ pub enum Policy {
     Check(check::Check),
     /// Say what a policy decides on an operation, and why
     Explain(explain::Explain),
+    /// Try a policy on cases that say what is to be decided
+    Test(test::Test),
 }
 
 impl Policy {
@@ -31,6 +34,7 @@ impl Policy {
         match self {
             Self::Check(check) => check.run(),
             Self::Explain(explain) => explain.run(),
+            Self::Test(test) => test.run(),
         }
     }
 }
