@@ -132,7 +132,7 @@ pub fn compile(
     agent_lines: &[u32],
     since: Instant,
 ) -> Result<Compiled, Vec<Problem>> {
-    let numbers = Numbers::of(policy).map_err(|problem| vec![problem])?;
+    let numbers = Numbers::of(policy)?;
     let families = build_families(policy, &numbers).map_err(|excess| vec![too_large(policy, &excess)])?;
     let mode = policy.mode.unwrap_or(Mode::Enforce);
     let mut writer = Writer { blocks: vec![zeroed()], lists: HashMap::new(), firings: 0, sizes: Vec::new() };
@@ -176,7 +176,7 @@ struct Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
-    fn of(policy: &'a Policy) -> Result<Self, Problem> {
+    fn of(policy: &'a Policy) -> Result<Self, Vec<Problem>> {
         let mut classes: Vec<&[Pattern]> = Vec::new();
         for by in policy.rules.iter().filter_map(|rule| rule.by.as_deref()) {
             if !classes.contains(&by) {
@@ -185,7 +185,7 @@ impl<'a> Numbers<'a> {
         }
         if classes.len() > MAX_CLASSES {
             let message = format!("the rules have {} different `by`", classes.len());
-            return Err(Problem::whole(message).label(format!("at most {MAX_CLASSES}")));
+            return Err(vec![Problem::whole(message).label(format!("at most {MAX_CLASSES}"))]);
         }
         let plain = policy.rules.len() + policy.agents.len();
         let word = |used: bool| if used { 64 } else { 0 };
@@ -202,7 +202,7 @@ impl<'a> Numbers<'a> {
                 "at most {} together with this policy's classes and phases, {NO_AGENT} agents",
                 MAX_RULES - (total - plain)
             );
-            return Err(Problem::whole(message).label(most));
+            return Err(vec![Problem::whole(message).label(most)]);
         }
         Ok(Self { classes, first_class, first_marker, total })
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::NOT_GOOD;
-use super::screen::Screen;
+use super::screen::{Screen, counted};
 use crate::cli::in_use;
 use crate::policy::{Failure, Finding, Severity, read, source};
 
@@ -63,8 +63,7 @@ fn summary(findings: &[Finding]) -> String {
         .into_iter()
         .filter_map(|severity| {
             let count = findings.iter().filter(|finding| finding.severity == severity).count();
-            let plural = if count == 1 { "" } else { "s" };
-            (count > 0).then(|| format!("{count} {}{plural}", severity.word()))
+            (count > 0).then(|| counted(count, severity.word()))
         })
         .collect();
     if counts.is_empty() { "nothing to object to".to_owned() } else { counts.join(", ") }

@@ -48,3 +48,8 @@ impl Screen {
         }
     }
 }
+
+/// So many of something.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}

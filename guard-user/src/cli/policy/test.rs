@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::NOT_GOOD;
-use super::screen::Screen;
+use super::screen::{Screen, counted};
 use crate::policy::cases;
 use crate::policy::{Failed, Failure, Finding, Told, Trial, Whole, read, source};
 
@@ -115,13 +115,12 @@ fn show(screen: &mut Screen, whole: &Whole, trials: &[Trial<'_>], uncovered: Opt
     }
     let cases: usize = trials.iter().map(|trial| trial.cases).sum();
     let failed: usize = trials.iter().map(|trial| trial.failed.len()).sum();
-    let mut summary =
-        format!("{cases} cases, {}", if failed == 0 { "none failed".to_owned() } else { format!("{failed} failed") });
-    if let Some(uncovered) = uncovered {
+    let failed = if failed == 0 { "none failed".to_owned() } else { format!("{failed} failed") };
+    let covered = uncovered.map(|uncovered| {
         let rules = whole.compiled.rules.iter().filter(|rule| !rule.agent).count();
-        summary += &format!(", {} of {rules} rules covered", rules - uncovered.len());
-    }
-    screen.line(&summary);
+        format!(", {} of {} covered", rules - uncovered.len(), counted(rules, "rule"))
+    });
+    screen.line(&format!("{}, {failed}{}", counted(cases, "case"), covered.unwrap_or_default()));
 }
 
 /// A failed case in one line.
