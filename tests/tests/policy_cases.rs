@@ -157,6 +157,33 @@ fn places_and_scope_can_be_set_for_all() {
 }
 
 #[test]
+fn who_acts_and_in_which_phase() {
+    let scratch = Scratch::new("cases-who");
+    let policy = "version = 1\n[[phase]]\nname = \"setup\"\n[[phase]]\nname = \"work\"\nmarker = [\"done\"]\n\
+                  [[rule]]\nname = \"git\"\non = [\"read\"]\npath = [\"**/.netrc\"]\nby = [\"/usr/bin/git\", \"{home}/bin/git\"]\naction = \"log\"\n\
+                  [[rule]]\nname = \"late\"\non = [\"read\"]\npath = [\"**/.netrc\"]\nphase = \"work\"\naction = \"deny\"\n";
+    scratch.write("who.toml", policy);
+    let case = |more: &str| format!("[[case]]\nop = \"read\"\npath = \"{{home}}/.netrc\"\n{more}\n");
+    let try_cases = |cases: &str| {
+        scratch.write("cases.toml", cases);
+        Job::new(binary(), scratch.path()).args(["policy", "test", "who.toml", "cases.toml"]).run()
+    };
+    let cases = [
+        "expect = \"allow\"",
+        "expect = \"log\"\nexe = \"/usr/bin/git\"",
+        "expect = \"log\"\nexe = \"{home}/bin/git\"\nphase = \"work\"",
+        "expect = \"allow\"\nexe = \"/usr/bin/got\"\nphase = \"setup\"",
+        "expect = \"deny\"\nphase = \"work\"",
+    ];
+    let all: String = cases.iter().map(|more| case(more)).collect();
+    assert_eq!(try_cases(&all).succeeded().out(), "5 cases, none failed\n");
+    let unknown = try_cases(&case("expect = \"deny\"\nphase = \"wrok\""));
+    assert_eq!(unknown.code(), 1);
+    assert!(unknown.out().contains("the policy has no phase `wrok`\n --> cases.toml:5:9\n"), "{}", unknown.out());
+    assert!(unknown.out().contains("did you mean `work`?"), "{}", unknown.out());
+}
+
+#[test]
 fn rules_that_no_case_covers() {
     let scratch = Scratch::new("cases-coverage");
     let cases = "[[case]]\nop = \"read\"\npath = \"/a.key\"\nexpect = \"deny\"\n";

@@ -195,6 +195,33 @@ fn places_are_those_of_who_asks() {
 }
 
 #[test]
+fn who_acts_and_in_which_phase() {
+    let scratch = Scratch::new("explain-who");
+    let text = "version = 1\n[[phase]]\nname = \"setup\"\n[[phase]]\nname = \"work\"\nmarker = [\"done\"]\n\
+                [[rule]]\nname = \"git\"\non = [\"read\"]\npath = [\"**/.netrc\"]\nby = [\"/opt/{x,y}/git\"]\naction = \"log\"\n\
+                [[rule]]\nname = \"late\"\non = [\"read\"]\npath = [\"**/.netrc\"]\nphase = \"work\"\naction = \"deny\"\n";
+    scratch.write("who.toml", text);
+    let ask = |more: &[&str]| {
+        let job = Job::new(binary(), scratch.path());
+        job.args(["policy", "explain", "who.toml", "--op", "read", "--path", "/h/.netrc", "--all", "--json"])
+            .args(more)
+            .run()
+    };
+    let told = |more: &[&str]| serde_json::from_str::<Value>(&ask(more).succeeded().out()).expect("JSON");
+    let first = told(&[]);
+    assert_eq!((&first["action"], &first["phase"]), (&json!("allow"), &json!("setup")));
+    let missed = |number: usize| &first["passed"][number]["missed"];
+    assert_eq!((missed(0), missed(1)), (&json!(["by"]), &json!(["phase"])));
+    let git = told(&["--exe", "/opt/x/git", "--phase", "work"]);
+    assert_eq!((&git["action"], &git["phase"], &git["exe"]), (&json!("log"), &json!("work"), &json!("/opt/x/git")));
+    assert_eq!(git["matched"][0]["patterns"][1], json!({"key": "by", "pattern": "/opt/{x,y}/git", "line": 11}));
+    assert_eq!(git["matched"][1]["rule"], "late");
+    let unknown = ask(&["--phase", "wrok"]);
+    assert_eq!(unknown.code(), 2);
+    assert!(unknown.err().contains("--phase: expected setup or work"), "{}", unknown.err());
+}
+
+#[test]
 fn exit_codes() {
     let scratch = Scratch::new("explain-codes");
     let code = |arguments: &[&str]| explain(&scratch, arguments).code();

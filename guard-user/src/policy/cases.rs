@@ -16,7 +16,7 @@ use super::rule::OPS;
 pub(super) const TOP_KEYS: &[&str] = &["repo", "home", "scope", "case"];
 /// Keys of a case.
 pub(super) const CASE_KEYS: &[&str] =
-    &["name", "op", "path", "argv", "to", "stdin", "scope", "repo", "home", "expect", "rule"];
+    &["name", "op", "path", "argv", "to", "stdin", "scope", "exe", "phase", "repo", "home", "expect", "rule"];
 /// What `rule` says where no rule decides.
 pub const BY_DEFAULT: &str = "default";
 /// The repository of cases that name none.
@@ -47,8 +47,12 @@ pub struct Case {
     pub rule: Option<String>,
     /// Where it begins.
     pub(super) span: Range<usize>,
+    /// The phase that the session is in.
+    pub(super) phase: Option<String>,
     /// Where the rule is named.
     pub(super) rule_span: Range<usize>,
+    /// Where the phase is named.
+    pub(super) phase_span: Range<usize>,
 }
 
 /// Reads the cases in `source`.
@@ -131,11 +135,19 @@ impl<'a> Reader<'a> {
         let expect = value("expect")
             .and_then(|value| self.word(value, "action", &words(Action::ALL, Action::word), Action::from_word));
         let name = value("name").and_then(|value| self.string(value, "name")).map(str::to_owned);
-        let rule = value("rule").and_then(|value| Some((self.string(value, "rule")?.to_owned(), value.span())));
+        let mut named = |key: &str| {
+            let Some(value) = value(key) else { return (None, header.clone()) };
+            (self.string(value, key).map(str::to_owned), value.span())
+        };
+        let ((rule, rule_span), (phase, phase_span)) = (named("rule"), named("phase"));
+        let places = [("{repo}", repo), ("{home}", home)];
+        let exe = value("exe").and_then(|value| {
+            let text = self.string(value, "exe")?;
+            self.path(text, value, places)
+        });
         let ops: Vec<Op> = value("op").map(|value| self.ops(value)).unwrap_or_default();
-        let things = self.things(&fields, &ops, header, [("{repo}", repo), ("{home}", home)]);
+        let things = self.things(&fields, &ops, header, places);
         let Some(expect) = expect else { return };
-        let (rule, rule_span) = rule.map_or((None, header.clone()), |(rule, span)| (Some(rule), span));
         for &op in &ops {
             for thing in &things {
                 let question = Question {
@@ -144,10 +156,20 @@ impl<'a> Reader<'a> {
                     scope,
                     repo: Some(repo.to_owned()),
                     home: Some(home.to_owned()),
+                    exe: exe.clone(),
+                    phase: 0,
                     network_stdin: stdin.is_some(),
                 };
-                let (name, rule) = (name.clone(), rule.clone());
-                cases.push(Case { name, question, expect, rule, span: header.clone(), rule_span: rule_span.clone() });
+                cases.push(Case {
+                    name: name.clone(),
+                    question,
+                    expect,
+                    rule: rule.clone(),
+                    span: header.clone(),
+                    phase: phase.clone(),
+                    rule_span: rule_span.clone(),
+                    phase_span: phase_span.clone(),
+                });
             }
         }
     }
@@ -226,20 +248,22 @@ impl<'a> Reader<'a> {
 
     fn paths(&mut self, fields: &Fields<'a, '_>, places: [(&str, &str); 2]) -> Vec<String> {
         let Some((_, value)) = fields.get("path") else { return Vec::new() };
-        let mut paths = Vec::new();
-        for (text, value) in self.strings(value, "path") {
-            let path = placed(text, places);
-            if is_true(&path) {
-                paths.push(path);
-            } else {
-                let message = format!("`{}` is no true path", text.escape_debug());
-                self.problems
-                    .push(Problem::at(value.span(), message).label(
-                        "it starts with `/`, `{repo}/` or `{home}/`, and has no `.`, `..` or empty component",
-                    ));
-            }
+        let texts = self.strings(value, "path");
+        texts.into_iter().filter_map(|(text, value)| self.path(text, value, places)).collect()
+    }
+
+    /// A true path, with the place that it begins with.
+    fn path(&mut self, text: &str, value: &Value<'_>, places: [(&str, &str); 2]) -> Option<String> {
+        let path = placed(text, places);
+        if is_true(&path) {
+            return Some(path);
         }
-        paths
+        let message = format!("`{}` is no true path", text.escape_debug());
+        self.problems.push(
+            Problem::at(value.span(), message)
+                .label("it starts with `/`, `{repo}/` or `{home}/`, and has no `.`, `..` or empty component"),
+        );
+        None
     }
 
     fn targets(&mut self, fields: &Fields<'a, '_>, places: [(&str, &str); 2]) -> Vec<Thing> {

@@ -6,7 +6,7 @@ use guard_common::words::{Action, Op};
 use serde::Serialize;
 
 use super::compile::compile;
-use super::question::Question;
+use super::question::{Question, Thing};
 use super::rule::{Kind, Patterns, Policy, Rule, Written};
 use super::{RuleInfo, Whole};
 
@@ -51,7 +51,7 @@ pub struct Passed {
 }
 
 /// A pattern that matches.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Because {
     /// The condition that it stands in.
     pub key: &'static str,
@@ -77,7 +77,7 @@ impl Whole {
             line: info.line,
             action: info.action.word(),
             reason: info.reason.clone(),
-            patterns: self.which(rule, false, question),
+            patterns: [self.which(rule, Written::is_about_object, question), self.by(rule, question)].concat(),
         });
         let others = (0..self.policy.rules.len() as u16).filter(|number| all && !decision.matched.contains(number));
         let passed = others.filter_map(|number| self.rule(number)).filter_map(|(info, rule)| {
@@ -89,8 +89,10 @@ impl Whole {
 
     /// Why a rule about the operation does not match.
     fn passed(&self, info: &RuleInfo, rule: &Rule, question: &Question) -> Passed {
-        let met = self.which(rule, false, question);
-        let excepted = self.which(rule, true, question);
+        let met = self.which(rule, Written::is_about_object, question);
+        let excepted = self.which(rule, Written::is_except, question);
+        let who = rule.by.is_some() && self.by(rule, question).is_empty();
+        let when = rule.phases.is_some_and(|phases| phases & 1 << question.phase == 0);
         let missed = [
             ("path", rule.path.is_some() && Kind::Path.applies(question.op)),
             ("argv", rule.argv.is_some() && Kind::Argv.applies(question.op)),
@@ -101,12 +103,14 @@ impl Whole {
         .filter(|(key, needed)| *needed && rule.written.iter().any(|written| written.key == *key))
         .map(|(key, _)| key)
         .filter(|key| !met.iter().any(|because| because.key == *key));
+        let by = who.then_some("by");
+        let phase = when.then_some("phase");
         let stdin = (rule.network_stdin && !question.network_stdin).then_some("stdin");
         let except = (!excepted.is_empty()).then_some("except");
         Passed {
             rule: info.name.clone(),
             line: info.line,
-            missed: missed.chain(stdin).chain(except).collect(),
+            missed: missed.chain(by).chain(phase).chain(stdin).chain(except).collect(),
             excepted,
         }
     }
@@ -115,9 +119,17 @@ impl Whole {
         Some((self.compiled.rules.get(usize::from(number))?, self.policy.rules.get(usize::from(number))?))
     }
 
-    /// Which of a rule's patterns, or of its exceptions, match: each is asked by itself, as a rule of its own.
-    fn which(&self, rule: &Rule, excepts: bool, question: &Question) -> Vec<Because> {
-        let written: Vec<&Written> = rule.written.iter().filter(|written| written.is_except() == excepts).collect();
+    /// The entries of `by` that the process's executable matches: as if it were a file that is read.
+    fn by(&self, rule: &Rule, question: &Question) -> Vec<Because> {
+        let file = question.exe.clone().unwrap_or_default();
+        let question = Question { op: Op::Read, thing: Thing::File(file), ..question.clone() };
+        self.which(rule, |written| written.key == "by", &question)
+    }
+
+    /// Which of some entries of a rule match: each is asked by itself, as a rule of its own.
+    fn which(&self, rule: &Rule, some: impl Fn(&Written) -> bool, question: &Question) -> Vec<Because> {
+        let question = Question { exe: None, phase: 0, ..question.clone() };
+        let written: Vec<&Written> = rule.written.iter().filter(|written| some(written)).collect();
         let mut found = Vec::new();
         for some in written.chunks(TOGETHER) {
             let rules = some.iter().map(|written| alone(rule, written, question.op)).collect();

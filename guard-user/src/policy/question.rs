@@ -21,6 +21,10 @@ pub struct Question {
     pub repo: Option<String>,
     /// The user's home.
     pub home: Option<String>,
+    /// The executable of the process that attempts it; without it, one that no rule names.
+    pub exe: Option<String>,
+    /// Number of the phase that the session is in, from 0.
+    pub phase: u32,
     /// Standard input is a pipe that brings data from the network.
     pub network_stdin: bool,
 }
@@ -94,26 +98,22 @@ impl std::fmt::Display for Thing {
 impl Question {
     /// What is decided.
     pub fn decide(&self, tables: &mut Tables<'_>) -> Decision {
-        self.put(|object, places, facts| tables.decide(self.op, self.scope, object, places, facts))
-    }
-
-    /// Puts the question in the form that the tables answer.
-    pub(super) fn put<T>(&self, to: impl FnOnce(&Object<'_>, &Places<'_>, u32) -> T) -> T {
         let places =
             Places { repo: self.repo.as_deref().map(str::as_bytes), home: self.home.as_deref().map(str::as_bytes) };
         let facts = if self.network_stdin { FACT_NETWORK_STDIN } else { 0 };
+        tables.run_by(self.exe.as_deref().unwrap_or_default().as_bytes(), &places);
+        tables.in_phase(self.phase);
+        let mut to = |object: &Object<'_>| tables.decide(self.op, self.scope, object, &places, facts);
         match &self.thing {
-            Thing::File(path) => to(&Object::Path(path.as_bytes()), &places, facts),
+            Thing::File(path) => to(&Object::Path(path.as_bytes())),
             Thing::Command(path, words) => {
                 let argv: Vec<u8> =
                     words.iter().flat_map(|word| [word.as_bytes(), b"\0"]).flatten().copied().collect();
-                to(&Object::Command { path: path.as_bytes(), argv: &argv }, &places, facts)
+                to(&Object::Command { path: path.as_bytes(), argv: &argv })
             }
-            Thing::Socket(path) => to(&Object::Socket(path.as_bytes()), &places, facts),
-            Thing::Address(address) => {
-                to(&Object::Address { ip: address.ip(), port: address.port() }, &places, facts)
-            }
-            Thing::Itself => to(&Object::Unknown, &places, facts),
+            Thing::Socket(path) => to(&Object::Socket(path.as_bytes())),
+            Thing::Address(address) => to(&Object::Address { ip: address.ip(), port: address.port() }),
+            Thing::Itself => to(&Object::Unknown),
         }
     }
 }

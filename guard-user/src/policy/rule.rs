@@ -89,7 +89,7 @@ pub struct Rule {
 /// An entry of a condition as it was written; it may stand for many patterns.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// The condition: `path`, `argv`, `to` or `except`.
+    /// The condition: `path`, `argv`, `to`, `by` or `except`.
     pub key: &'static str,
     pub text: String,
     pub span: Range<usize>,
@@ -114,6 +114,11 @@ impl Written {
         self.key == "except"
     }
 
+    /// Whether it is about the object, and says what is matched.
+    pub fn is_about_object(&self) -> bool {
+        !matches!(self.key, "except" | "by")
+    }
+
     /// Its text, without the word that says that the path is a socket's.
     pub fn path_text(&self) -> &str {
         self.text.strip_prefix("unix:").unwrap_or(&self.text)
@@ -129,7 +134,7 @@ impl Rule {
     /// What one of the rule's entries stands for. It was read before without a fault.
     pub fn patterns(&self, written: &Written) -> Patterns {
         let kind = match written.key {
-            "path" => Kind::Path,
+            "path" | "by" => Kind::Path,
             "argv" => Kind::Argv,
             "to" => Kind::To,
             _ => self.except_kind,

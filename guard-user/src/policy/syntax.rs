@@ -320,12 +320,12 @@ impl<'a, 't> Reader<'a, 't> {
             .and_then(|value| self.word(value, "scope", &words(Scope::ALL, Scope::word), Scope::from_word));
         let network_stdin = value("stdin")
             .and_then(|value| self.word(value, "stdin", &["network"], |word| (word == "network").then_some(())));
+        self.written.clear();
         let by = value("by").map(|value| self.by(value));
         let phases = value("phase").map(|value| self.rule_phases(value, policy));
         let reason = value("reason").and_then(|value| self.string(value, "reason")).map(str::to_owned);
         let (name, span) = name.map_or((String::new(), header.clone()), |(name, span)| (name.to_owned(), span));
 
-        self.written.clear();
         let on: Vec<Op> = ops.iter().map(|(op, _)| *op).collect();
         let except_kind = except_kind(&fields, &on);
         let path = value("path").map(|value| self.conditions(value, "path", glob::parse));

@@ -7,6 +7,7 @@ use guard_common::words::Action;
 use super::Whole;
 use super::cases::{BY_DEFAULT, Case, Cases};
 use super::failure::{Failure, Finding, Place, Problem, Severity};
+use super::question::Question;
 use super::reading::suggest;
 
 /// How a policy did on the cases of one file.
@@ -36,6 +37,13 @@ pub struct Failed<'a> {
 }
 
 impl Whole {
+    /// The number of the phase with this name, or of the first; `None` if there is none of that name.
+    #[must_use]
+    pub fn phase(&self, name: Option<&str>) -> Option<u32> {
+        let Some(name) = name else { return Some(0) };
+        self.compiled.phases.iter().position(|phase| phase == name).map(|number| number as u32)
+    }
+
     /// Tries the policy on `cases`. Fails if they name a rule that isn't there.
     pub fn test<'a>(&self, cases: &'a Cases) -> Result<Trial<'a>, Failure> {
         let names: Vec<&str> = self.policy.rules.iter().map(|rule| rule.name.as_str()).chain([BY_DEFAULT]).collect();
@@ -45,7 +53,15 @@ impl Whole {
                 Problem::at(case.rule_span.clone(), format!("the policy has no rule `{}`", name.escape_debug()));
             Some(suggest(problem, name, &names))
         };
-        let unknown: Vec<Problem> = cases.cases.iter().filter_map(unknown).collect();
+        let phases: Vec<&str> = self.compiled.phases.iter().map(String::as_str).collect();
+        let no_phase = |case: &Case| {
+            let name = case.phase.as_deref().filter(|name| !phases.contains(name))?;
+            let problem =
+                Problem::at(case.phase_span.clone(), format!("the policy has no phase `{}`", name.escape_debug()));
+            Some(suggest(problem, name, &phases))
+        };
+        let unknown: Vec<Problem> =
+            cases.cases.iter().flat_map(|case| [unknown(case), no_phase(case)]).flatten().collect();
         if !unknown.is_empty() {
             return Err(Failure::new(&cases.source, unknown));
         }
@@ -53,7 +69,8 @@ impl Whole {
         let mut covered = HashSet::new();
         let mut failed = Vec::new();
         for case in &cases.cases {
-            let decision = case.question.decide(&mut tables);
+            let phase = self.phase(case.phase.as_deref()).unwrap_or_default();
+            let decision = Question { phase, ..case.question.clone() }.decide(&mut tables);
             covered.extend(decision.rule);
             let rule = decision.rule.map_or(BY_DEFAULT, |rule| self.compiled.rules[usize::from(rule)].name.as_str());
             if decision.action != case.expect || case.rule.as_ref().is_some_and(|expected| expected != rule) {

@@ -10,7 +10,7 @@ use guard_common::words::{Op, Scope};
 
 use super::{one_of, op, scope};
 use crate::policy::question::words;
-use crate::policy::{Question, Thing};
+use crate::policy::{Question, Thing, Whole};
 use crate::session::repo;
 
 #[derive(Args)]
@@ -33,6 +33,12 @@ pub struct Asked {
     /// On whose behalf: tool, for commands that the model asked for, or harness
     #[arg(long, default_value = Scope::Tool.word(), value_parser = scope)]
     scope: Scope,
+    /// The executable of the process that attempts it, for rules with `by`
+    #[arg(long)]
+    exe: Option<PathBuf>,
+    /// The phase that the session is in; without it, the first
+    #[arg(long, value_name = "NAME")]
+    phase: Option<String>,
     /// The session's repository; without it, the git repository here, or this folder
     #[arg(long)]
     repo: Option<String>,
@@ -45,10 +51,15 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// The question, and what there is to know about how it was understood; or what is wrong with it.
-    pub fn question(&self) -> Result<(Question, Vec<String>), String> {
+    /// The question to `policy`, and what there is to know about how it was understood; or what is wrong with it.
+    pub fn question(&self, policy: &Whole) -> Result<(Question, Vec<String>), String> {
         let mut notes = Vec::new();
         let thing = self.thing(&mut notes)?;
+        let exe = self.exe.as_deref().map(|exe| true_path(exe, &mut notes)).transpose()?;
+        let phase = policy.phase(self.phase.as_deref()).ok_or_else(|| {
+            let known: Vec<&str> = policy.compiled.phases.iter().map(String::as_str).collect();
+            format!("--phase: expected {}, for the policy has no other phases", one_of(&known))
+        })?;
         let here = || repo::top_level(&env::current_dir().unwrap_or_default()).display().to_string();
         let repo = self.repo.clone().unwrap_or_else(here);
         let home = self.home.clone().or_else(|| env::var("HOME").ok());
@@ -59,6 +70,8 @@ impl Asked {
             scope: self.scope,
             repo: Some(place(repo)),
             home: home.map(place),
+            exe,
+            phase,
             network_stdin: self.stdin.is_some(),
         };
         Ok((question, notes))

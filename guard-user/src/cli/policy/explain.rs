@@ -52,6 +52,10 @@ struct Told<'a> {
     repo: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     home: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exe: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<&'a String>,
     #[serde(flatten)]
     explanation: &'a Explanation,
     notes: &'a [String],
@@ -61,13 +65,6 @@ impl Explain {
     /// Does it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut screen = Screen::new();
-        let (question, notes) = match self.asked.question() {
-            Ok(asked) => asked,
-            Err(misuse) => {
-                eprintln!("error: {misuse}\n\nFor more information, try '--help'.");
-                return Ok(ExitCode::from(MISUSED));
-            }
-        };
         let read =
             self.file.as_deref().map_or_else(in_use, source).and_then(|source| Ok((read(source.clone())?, source)));
         let (whole, source) = match read {
@@ -75,6 +72,13 @@ impl Explain {
             Err(failure) => {
                 eprintln!("{failure}");
                 return Ok(ExitCode::from(NOT_GOOD));
+            }
+        };
+        let (question, notes) = match self.asked.question(&whole) {
+            Ok(asked) => asked,
+            Err(misuse) => {
+                eprintln!("error: {misuse}\n\nFor more information, try '--help'.");
+                return Ok(ExitCode::from(MISUSED));
             }
         };
         let explanation = whole.explain(&question, self.all);
@@ -85,6 +89,8 @@ impl Explain {
                 scope: question.scope.word(),
                 repo: question.repo.as_deref(),
                 home: question.home.as_deref(),
+                exe: question.exe.as_deref(),
+                phase: whole.compiled.phases.get(question.phase as usize),
                 explanation: &explanation,
                 notes: &notes,
             })?;
@@ -104,7 +110,8 @@ fn show(screen: &mut Screen, source: &Source, question: &Question, notes: &[Stri
         place.as_ref().map_or_else(|| format!("no {name}"), |place| format!("{name} {place}"))
     };
     let (repo, home) = (place("repo", &question.repo), place("home", &question.home));
-    screen.line(&format!("  scope {}, {repo}, {home}", question.scope.word()));
+    let exe = question.exe.as_ref().map(|exe| format!(", by {exe}")).unwrap_or_default();
+    screen.line(&format!("  scope {}, {repo}, {home}{exe}", question.scope.word()));
     for note in notes {
         screen.line(&format!("  note: {note}"));
     }
@@ -144,6 +151,8 @@ fn passed(screen: &mut Screen, origin: &str, explanation: &Explanation) {
             .missed
             .iter()
             .map(|&key| match key {
+                "by" => "the process runs none of `by`",
+                "phase" => "it is another phase",
                 "except" => "it is excepted",
                 "stdin" => "standard input brings nothing from the network",
                 "argv" => "no pattern of `argv` matches",

@@ -86,7 +86,7 @@ fn look_at(rule: &Rule, written: &Written, paths: &[Pattern], notes: &mut Notes)
 fn is_there(rule: &Rule, written: &Written, meant: &Pattern) -> bool {
     rule.written
         .iter()
-        .filter(|other| other.is_except() == written.is_except())
+        .filter(|other| other.key == written.key)
         .filter_map(|other| paths(rule, other))
         .any(|paths| paths.iter().any(|path| covers(path, meant)))
 }

@@ -21,7 +21,7 @@ pub fn look(policy: &Policy, notes: &mut Notes) {
         let entries: Vec<(&Written, Vec<&str>)> = rule
             .written
             .iter()
-            .filter(|written| !written.is_except())
+            .filter(|written| written.is_about_object())
             .filter_map(|written| Some((written, shadow.over_entry(written)?)))
             .collect();
         if let Some(names) = shadow.over_rule() {
