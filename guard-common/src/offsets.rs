@@ -99,6 +99,8 @@ offsets! {
     files_fdt = "files_struct.fdt" required,
     /// Array of files.
     fdt_fd = "fdtable.fd" required,
+    /// Bits of the descriptors in use.
+    fdt_open = "fdtable.open_fds" required,
     /// Size of that array.
     fdt_max = "fdtable.max_fds" required,
     /// Mount of the working folder.

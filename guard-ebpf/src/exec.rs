@@ -91,27 +91,40 @@ pub fn executed(ctx: &BtfTracePointContext) -> i32 {
         Kind::Enrol
     };
     let file: u64 = read_or_zero(ctx.arg::<*const u8>(2) as u64, offset!(binprm_file));
-    if identify(slot, file, kind as u32) == 0 {
+    if locate(slot, file, kind as u32) == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    let table = unsafe { (*work).table };
+    if let Some(pending) = verdict::pending().filter(|pending| *pending != table) {
+        classify(slot, pending);
+    }
+    classify(slot, table);
+    if recognise(slot, kind as u32) == 0 {
         return 0;
     }
     if kind as u8 == Kind::Enrol as u8 {
+        if enrol(slot) == 0 {
+            return 0;
+        }
         debug!(ctx, "enrolled {}", tgid);
     }
-    if describe(slot, kind as u32) != 0 {
-        conclude(slot);
-    }
+    describe(slot, kind as u32);
+    match_words(slot);
+    join(slot, kind as u32);
+    let verdict = judge(slot);
+    conclude(slot, verdict);
     0
 }
 
-/// Finds out which program it is and whether it is an agent's, and enters an agent that is not known yet; 0 if
-/// the process is no concern of guard's.
+/// Finds out where the program is, and who executes it; 0 if there is no policy to find an agent by.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn identify(slot: u32, file: u64, kind: u32) -> u32 {
+extern "C" fn locate(slot: u32, file: u64, kind: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
-    let enrols = kind == Kind::Enrol as u32;
     // SAFETY: as above.
     let image = unsafe { &mut (*work).image };
+    let enrols = kind == Kind::Enrol as u32;
     if enrols {
         image.member = NOBODY;
     }
@@ -126,41 +139,43 @@ extern "C" fn identify(slot: u32, file: u64, kind: u32) -> u32 {
         // A program in memory could call itself anything.
         exe = Resolved::NOTHING;
     }
-    image.classes = [UNCLASSED; 2];
-    // SAFETY: as above; nothing called here touches the table's number.
-    let table = unsafe { (*work).table };
-    if let Some(pending) = verdict::pending().filter(|pending| *pending != table) {
-        // SAFETY: as above.
-        unsafe { (*work).table = pending };
-        classify(slot, exe, &mut image.classes[pending as usize & 1]);
-        // SAFETY: as above.
-        unsafe { (*work).table = table };
-    }
-    classify(slot, exe, &mut image.classes[table as usize & 1]);
-    let facts = if exe.unknown() { FACT_OBJECT_UNKNOWN } else { 0 };
-    let agent = verdict::agent(slot, Scope::Harness as u8).map_or(NOT_AN_AGENT, u32::from);
-    if enrols && agent == NOT_AN_AGENT {
-        return 0;
-    }
-    image.agent = agent;
-    image.facts = facts;
     image.exe = exe;
+    image.facts = if exe.unknown() { FACT_OBJECT_UNKNOWN } else { 0 };
     image.unjudged = u32::from(!judged);
-    image.body = EMPTY;
-    image.time = emit::now();
     image.before = u32::from(image.member.flags);
+    image.time = emit::now();
+    image.classes = [UNCLASSED; 2];
+    image.body = EMPTY;
     1
 }
 
-/// Collects the rules that match the executable, and its classes, by the policy of this run.
-#[inline(always)]
-fn classify(slot: u32, exe: Resolved, classes: &mut KnownClasses) {
+/// Collects the rules that match the executable by the policy in place `table`, and takes note of its classes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn classify(slot: u32, table: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: as above.
+    let image = unsafe { &mut (*work).image };
+    // SAFETY: as above.
+    unsafe { (*work).table = table };
     verdict::clear(slot);
     // The classes of an executable that is not known are not known either.
-    if !exe.unknown() {
-        verdict::add_path(slot, exe.start(), INTO_OBJECT);
-        *classes = verdict::classes(slot);
+    if !image.exe.unknown() {
+        verdict::add_path(slot, image.exe.start(), INTO_OBJECT);
+        image.classes[table as usize & 1] = verdict::classes(slot);
     }
+    0
+}
+
+/// Finds out whether the program is an agent's; 0 if the process is no concern of guard's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn recognise(slot: u32, kind: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    let agent = verdict::agent(slot, Scope::Harness as u8).map_or(NOT_AN_AGENT, u32::from);
+    // SAFETY: as above.
+    unsafe { (*work).image.agent = agent };
+    u32::from(agent != NOT_AN_AGENT || kind != Kind::Enrol as u32)
 }
 
 /// No member.
@@ -170,41 +185,58 @@ const NOBODY: Member =
 /// Classes that are not known.
 const UNCLASSED: KnownClasses = KnownClasses { classes: 0, generation: 0, _pad: 0 };
 
-/// Writes the texts of the record, collects the rules that match them, and finds out whose work it is; 0 if an
-/// agent could not be entered.
+/// Begins the record, with the executable's path.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn describe(slot: u32, kind: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
     // SAFETY: as above; nothing called below touches the image.
     let image = unsafe { &mut (*work).image };
-    let tgid = kernel::tgid();
-    let task = kernel::current();
-    let enrols = kind == Kind::Enrol as u32;
-    if enrols {
-        let Some(member) = enrol(task, tgid, image) else { return 0 };
-        image.member = member;
-    }
-    let kind = if enrols { Kind::Enrol } else { Kind::Exec };
+    let kind = if kind == Kind::Enrol as u32 { Kind::Enrol } else { Kind::Exec };
     emit::begin::<Exec>(slot, kind, Op::Exec, &image.member);
     if let Some(head) = emit::head_of(slot) {
         // User space makes the image's number of it.
         head.time = image.time;
     }
     image.body.path_len = emit::append_path(slot, image.exe.start());
-    let mm: u64 = read_or_zero(task, offset!(task_mm));
-    let arg_start: u64 = read_or_zero(mm, offset!(mm_arg_start));
-    let arg_end: u64 = read_or_zero(mm, offset!(mm_arg_end));
-    image.body.argv_total = arg_end.saturating_sub(arg_start).min(u64::from(u32::MAX)) as u32;
-    if match_words(slot, image.exe, arg_start, image.body.argv_total) != 0 {
+    let (start, end) = arguments(kernel::current());
+    image.body.argv_total = end.saturating_sub(start).min(u64::from(u32::MAX)) as u32;
+    0
+}
+
+/// Collects the rules whose `argv` patterns match the command line, and the phases whose markers do.
+///
+/// It is matched with the base name of the executable as its first word, and again with the base name of the first word
+/// it was given: `python3` is found as `python3` and as `python3.11`.
+#[inline(always)]
+fn match_words(slot: u32) {
+    let Some(work) = work(slot) else { return };
+    // SAFETY: as above.
+    let (image, table) = unsafe { (&mut (*work).image, (*work).table) };
+    if verdict::meta(table).is_none_or(|meta| meta.family[FAMILY_ARGV].automata == 0) {
+        return;
+    }
+    let start = arguments(kernel::current()).0;
+    if match_argv_names(slot, image.exe.leaf_len(), start, image.body.argv_total) != 0 {
         image.facts |= FACT_ARGV_UNKNOWN;
     }
     image.marked = verdict::marked(slot);
+}
+
+/// Finds out whose work it is, and enters the process with what it is now.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn join(slot: u32, kind: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: as above; nothing called below touches the image.
+    let image = unsafe { &mut (*work).image };
+    let tgid = kernel::tgid();
+    let task = kernel::current();
     let cwd = path_of_cwd(slot, task);
     if !cwd.unknown() {
         image.body.cwd_len = emit::append_path(slot, cwd.start());
     }
-    if enrols {
+    if kind == Kind::Enrol as u32 {
         set_places(slot, image.member.tree, cwd);
     } else {
         image.member.image = id_of(tgid, image.time);
@@ -212,6 +244,7 @@ extern "C" fn describe(slot: u32, kind: u32) -> u32 {
         image.member.flags &= !MEMBER_NETWORK;
         become_agent(&mut image.member, image.agent, tgid);
         if image.member.flags & MEMBER_LABELLED == 0 {
+            let mm: u64 = read_or_zero(task, offset!(task_mm));
             let env_start: u64 = read_or_zero(mm, offset!(mm_env_start));
             let env_end: u64 = read_or_zero(mm, offset!(mm_env_end));
             if find_labels(slot, env_start, env_end) != 0 {
@@ -222,31 +255,39 @@ extern "C" fn describe(slot: u32, kind: u32) -> u32 {
             }
         }
         // The process is a member: this replaces its entry and can't fail for lack of room.
-        if MEMBERS.insert(tgid, image.member, 0).is_err() {
+        let member: &Member = &image.member;
+        if MEMBERS.insert(tgid, member, 0).is_err() {
             count(COUNT_TREE_FULL);
         }
     }
     image.body.member = u32::from(image.member.flags);
-    1
+    0
 }
 
-/// Decides, carries out, and tells.
+/// Decides; the verdict, packed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn conclude(slot: u32) -> u32 {
+extern "C" fn judge(slot: u32) -> u32 {
+    let Some(work) = work(slot) else { return pipe::pack(Verdict::UNJUDGED) };
+    // SAFETY: as above.
+    let (image, table) = unsafe { (&(*work).image, (*work).table) };
+    if image.unjudged != 0 {
+        return pipe::pack(Verdict::UNJUDGED);
+    }
+    let task = kernel::current();
+    let known = (image.before, image.facts);
+    pipe::pack(pipe::decide(slot, table, task, &image.member, known, || named_script(slot)))
+}
+
+/// Carries the verdict out, and tells.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn conclude(slot: u32, verdict: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
     // SAFETY: as above.
     let (image, table) = unsafe { (&mut (*work).image, (*work).table) };
-    let task = kernel::current();
-    let mm: u64 = read_or_zero(task, offset!(task_mm));
-    let arg_start: u64 = read_or_zero(mm, offset!(mm_arg_start));
-    let verdict = if image.unjudged != 0 {
-        Verdict::UNJUDGED
-    } else {
-        let known = (image.before as u16, image.facts);
-        let total = image.body.argv_total;
-        pipe::decide(slot, table, task, &image.member, known, || named_script(slot, arg_start, total))
-    };
+    let verdict = pipe::unpack(verdict);
+    let arg_start = arguments(kernel::current()).0;
     if !verdict.denies() || act::audits(table) {
         image.body.phase = begin_phase(table, image.member.tree, image.marked);
     }
@@ -294,17 +335,24 @@ fn begin_phase(table: u32, tree: Id, marked: u64) -> u32 {
     phase
 }
 
+/// First byte of the current command line, and the one after its last.
+#[inline(always)]
+fn arguments(task: u64) -> (u64, u64) {
+    let mm: u64 = read_or_zero(task, offset!(task_mm));
+    (read_or_zero(mm, offset!(mm_arg_start)), read_or_zero(mm, offset!(mm_arg_end)))
+}
+
 /// Words of a command line in which a script is looked for.
 const MAX_SCRIPT_WORDS: u32 = 4;
 
 /// The descriptor that one of the first words names as a file, or [`pipe::NONE_NAMED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn named_script(slot: u32, arg_start: u64, total: u32) -> u32 {
+extern "C" fn named_script(slot: u32) -> u32 {
     let Some(work) = work(slot) else { return pipe::NONE_NAMED };
     // SAFETY: the slot has one user, and the text is not needed any more; only an address is computed.
     let text = unsafe { (&raw mut (*work).walk.text).cast::<u8>() };
-    let (mut at, end) = (arg_start, arg_start + u64::from(total));
+    let (mut at, end) = arguments(kernel::current());
     let mut word = 0;
     while word <= MAX_SCRIPT_WORDS {
         word += 1;
@@ -348,30 +396,32 @@ fn become_agent(member: &mut Member, agent: u32, tgid: u32) {
     }
 }
 
-/// Enters the current process as the root of a new tree.
-#[inline(always)]
-fn enrol(task: u64, tgid: u32, image: &Image) -> Option<Member> {
-    let start = kernel::process_start(task)?;
-    let member = Member {
-        tree: id_of(tgid, start),
-        call: 0,
-        start,
-        agent: image.agent as u8,
-        scope: Scope::Harness as u8,
-        flags: MEMBER_AGENT,
-        _pad: 0,
-        image: id_of(tgid, image.time),
-        classes: image.classes,
-    };
+/// Enters the current process as the root of a new tree; 0 if it could not be entered.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn enrol(slot: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: as above.
+    let image = unsafe { &mut (*work).image };
+    let tgid = kernel::tgid();
+    let Some(start) = kernel::process_start(kernel::current()) else { return 0 };
+    image.member.tree = id_of(tgid, start);
+    image.member.start = start;
+    image.member.agent = image.agent as u8;
+    image.member.scope = Scope::Harness as u8;
+    image.member.flags = MEMBER_AGENT;
+    image.member.image = id_of(tgid, image.time);
+    image.member.classes = image.classes;
+    let member: &Member = &image.member;
     if MEMBERS.insert(tgid, member, 0).is_err() {
         // An agent that can't be followed must not run, except where nothing is carried out.
         count(COUNT_TREE_FULL);
         if !act::audits(verdict::active()) {
             act::kill_current();
         }
-        return None;
+        return 0;
     }
-    Some(member)
+    1
 }
 
 /// Anchors the tree's `{repo}` at the working folder, whose path the text holds, until user space has found the
@@ -424,23 +474,8 @@ fn path_of_cwd(slot: u32, task: u64) -> Resolved {
     path::resolve(slot, dentry, mnt)
 }
 
-/// Collects the rules whose `argv` patterns match the command line at `arg_start`.
-///
-/// It is matched with the base name of the executable as its first word, and again with the base name of the
-/// first word it was given: `python3` is found as `python3` and as `python3.11`. Not 0 if the command line could not
-/// be matched whole and more of it could make a difference.
-#[inline(always)]
-fn match_words(slot: u32, exe: Resolved, arg_start: u64, total: u32) -> u32 {
-    let Some(work) = work(slot) else { return 1 };
-    // SAFETY: the slot has one user.
-    let table = unsafe { (*work).table };
-    if verdict::meta(table).is_none_or(|meta| meta.family[FAMILY_ARGV].automata == 0) {
-        return 0;
-    }
-    match_argv_names(slot, exe.leaf_len(), arg_start, total)
-}
-
-/// The matching itself; `leaf` is the length of the executable's base name, which ends the path text.
+/// Matches the command line at `arg_start`; `leaf` is the length of the executable's base name, which ends the path text.
+/// Not 0 if it could not be matched whole and more of it could make a difference.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn match_argv_names(slot: u32, leaf: u32, arg_start: u64, total: u32) -> u32 {

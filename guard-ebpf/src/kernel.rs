@@ -54,21 +54,19 @@ pub fn process_start(task: u64) -> Option<u64> {
     read(leader, offset!(task_start))
 }
 
-/// The table of files that `task` has open, and how many it holds.
+/// The table of descriptors of `task`, and its array of files.
 #[inline(always)]
-pub fn descriptors(task: u64) -> Option<(u64, u32)> {
+fn descriptors(task: u64) -> Option<(u64, u64)> {
     let files: u64 = read(task, offset!(task_files))?;
     let table: u64 = read(files, offset!(files_fdt))?;
-    let max: u32 = read(table, offset!(fdt_max))?;
-    let array: u64 = read(table, offset!(fdt_fd))?;
-    Some((array, max))
+    Some((table, read(table, offset!(fdt_fd))?))
 }
 
 /// The file behind descriptor `fd` of `task`, null if there is none.
 #[inline(always)]
 pub fn file_of(task: u64, fd: u32) -> Option<u64> {
-    let (array, max) = descriptors(task)?;
-    if fd >= max {
+    let (table, array) = descriptors(task)?;
+    if fd >= read(table, offset!(fdt_max))? {
         return None;
     }
     read(array, u64::from(fd) * 8).filter(|file| *file != 0)
@@ -84,12 +82,18 @@ const S_IFSOCK: u16 = 0o140_000;
 /// `FMODE_WRITE`.
 const FMODE_WRITE: u32 = 2;
 
-/// Inode number of the pipe that `file` is the writing end of, if it is one.
+/// The table of files that `task` has open, and a bit for each of its first 64 descriptors that is in use.
 #[inline(always)]
-pub fn pipe_written_by(file: u64) -> Option<u64> {
-    if file == 0 {
-        return None;
-    }
+pub fn low_descriptors(task: u64) -> Option<(u64, u64)> {
+    let (table, array) = descriptors(task)?;
+    let bits: u64 = read(table, offset!(fdt_open))?;
+    Some((array, read(bits, 0)?))
+}
+
+/// Inode number of the pipe that `descriptor` of the table at `array` is the writing end of, if it is one.
+#[inline(always)]
+pub fn pipe_written_at(array: u64, descriptor: u32) -> Option<u64> {
+    let file: u64 = read_or_zero(array, u64::from(descriptor) * 8);
     let mode: u32 = read_or_zero(file, offset!(file_mode));
     if mode & FMODE_WRITE == 0 {
         return None;
@@ -99,7 +103,7 @@ pub fn pipe_written_by(file: u64) -> Option<u64> {
     if kind & S_IFMT != S_IFIFO {
         return None;
     }
-    read(inode, offset!(inode_number))
+    Some(read_or_zero(inode, offset!(inode_number)))
 }
 
 /// Inode number of the pipe that descriptor `fd` of `task` is, if it is one.

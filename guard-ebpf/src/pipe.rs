@@ -5,7 +5,7 @@
 //! that it takes them from. Whichever comes second is stopped. A program between two pipes passes the mark on:
 //! `curl | gunzip | sh`.
 //!
-//! All of it is done only where a rule asks for it.
+//! All of it is done only where a rule asks for it. Of a process's descriptors, the first 64 are looked at.
 
 use guard_common::event::NO_RULE;
 use guard_common::tree::{COUNT_PIPES_FULL, Id, MEMBER_NETWORK, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe};
@@ -16,10 +16,6 @@ use crate::kernel::{self, masked, read, read_or_zero};
 use crate::maps::{MEMBERS, PIPES, count, offset};
 use crate::verdict::{self, Verdict};
 
-/// Descriptors of a process that are looked at.
-const MAX_DESCRIPTORS: u32 = 64;
-/// Descriptors that are read at once.
-const CHUNK: u32 = 8;
 /// Pipes that a chain of programs is followed through.
 const MAX_CHAIN: u32 = 4;
 /// Ancestors that may have what they got from the network written into a pipe.
@@ -57,13 +53,15 @@ fn remember(pipe: u64, entry: Pipe) -> bool {
     stored
 }
 
+/// A verdict as a number, for functions that the verifier checks by themselves.
 #[inline(always)]
-fn pack(verdict: Verdict) -> u32 {
+pub fn pack(verdict: Verdict) -> u32 {
     u32::from(verdict.action) << 16 | u32::from(verdict.rule)
 }
 
+/// The verdict again.
 #[inline(always)]
-fn unpack(packed: u32) -> Verdict {
+pub fn unpack(packed: u32) -> Verdict {
     Verdict { action: (packed >> 16) as u8, rule: packed as u16 }
 }
 
@@ -95,48 +93,40 @@ extern "C" fn mark_pipe(tree: Id, pipe: u64) -> u32 {
     verdict
 }
 
-/// Looks at eight descriptors of the table at `array`, from `first` on: marks the pipes among them that can be written
-/// to, or, where `wanted` is not 0, only looks for the one with that number. The verdict, or not 0 where it was found.
+/// Marks the pipes that `task` can write to; the verdict on that, packed.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scan_descriptors(tree: Id, array: u64, first: u32, wanted: u64) -> u32 {
-    let files: [u64; CHUNK as usize] = read_or_zero(array, u64::from(first) * 8);
-    let mut answer = if wanted == 0 { FINE } else { 0 };
-    let mut i = 0;
-    while i < CHUNK as usize {
-        let file = files[i & (CHUNK as usize - 1)];
-        i += 1;
-        let Some(pipe) = kernel::pipe_written_by(file) else { continue };
-        if wanted == 0 {
-            let verdict = mark_pipe(tree, pipe);
-            if verdict >> 16 > answer >> 16 {
-                answer = verdict;
+extern "C" fn mark_pipes(tree: Id, task: u64) -> u32 {
+    let mut verdict = FINE;
+    let Some((array, open)) = kernel::low_descriptors(task) else { return verdict };
+    let mut descriptor = 0;
+    while descriptor < u64::BITS {
+        if open >> descriptor & 1 != 0
+            && let Some(pipe) = kernel::pipe_written_at(array, descriptor)
+        {
+            let marked = mark_pipe(tree, pipe);
+            if marked >> 16 > verdict >> 16 {
+                verdict = marked;
             }
-        } else if pipe == wanted {
-            answer = 1;
         }
+        descriptor += 1;
     }
-    answer
+    verdict
 }
 
-/// Looks at the descriptors of `task`: see [`scan_descriptors`].
+/// Whether `task` can write to `pipe`.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scan(tree: Id, task: u64, wanted: u64) -> u32 {
-    let mut answer = if wanted == 0 { FINE } else { 0 };
-    let Some((array, max)) = kernel::descriptors(task) else { return answer };
-    let mut first = 0;
-    while first < MAX_DESCRIPTORS {
-        if first >= max {
-            break;
+extern "C" fn can_write(task: u64, pipe: u64) -> u32 {
+    let Some((array, open)) = kernel::low_descriptors(task) else { return 0 };
+    let mut descriptor = 0;
+    while descriptor < u64::BITS {
+        if open >> descriptor & 1 != 0 && kernel::pipe_written_at(array, descriptor) == Some(pipe) {
+            return 1;
         }
-        let found = scan_descriptors(tree, array, first, wanted);
-        if found >> 16 > answer >> 16 || wanted != 0 && found != 0 {
-            answer = found;
-        }
-        first += CHUNK;
+        descriptor += 1;
     }
-    answer
+    0
 }
 
 /// The current process speaks to the network: what it writes into pipes comes from there. The verdict on that.
@@ -150,7 +140,7 @@ pub fn spoke(table: u32, member: &Member, task: u64) -> Option<Verdict> {
         // entry, and has the others end.
         unsafe { (*entry).flags |= MEMBER_NETWORK };
     }
-    let verdict = scan(member.tree, task, 0);
+    let verdict = mark_pipes(member.tree, task);
     (verdict != FINE).then(|| unpack(verdict))
 }
 
@@ -158,7 +148,7 @@ pub fn spoke(table: u32, member: &Member, task: u64) -> Option<Verdict> {
 /// Where that is 0, standard input is no pipe but a socket, and it is enough that the parent has spoken.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn fed_by_ancestor(tree: Id, task: u64, pipe: u64) -> u32 {
+extern "C" fn fed_by_ancestor(task: u64, pipe: u64) -> u32 {
     let mut at = task;
     let mut step = 0;
     while step < MAX_ANCESTORS {
@@ -170,7 +160,7 @@ extern "C" fn fed_by_ancestor(tree: Id, task: u64, pipe: u64) -> u32 {
         // SAFETY: freed entries of a preallocated map stay memory of the map; a wrong answer needs a parent that ends
         // at this very moment.
         let flags = unsafe { (*entry).flags };
-        if flags & MEMBER_NETWORK != 0 && (pipe == 0 || scan(tree, at, pipe) != 0) {
+        if flags & MEMBER_NETWORK != 0 && (pipe == 0 || can_write(at, pipe) != 0) {
             return 1;
         }
         if pipe == 0 {
@@ -190,7 +180,7 @@ pub fn decide(
     table: u32,
     task: u64,
     member: &Member,
-    (before, facts): (u16, u32),
+    (before, facts): (u32, u32),
     named: impl FnOnce() -> u32,
 ) -> Verdict {
     let verdict = verdict::of(slot, Op::Exec, member.scope, facts);
@@ -211,11 +201,11 @@ pub fn decide(
     }
     let packed = pack(if_network);
     let named = named();
-    let network = before & MEMBER_NETWORK != 0 && input.is_some()
+    let network = before & u32::from(MEMBER_NETWORK) != 0 && input.is_some()
         || input.is_some_and(|pipe| takes_orders(member.tree, task, pipe, packed) != 0)
         || named != NONE_NAMED
             && kernel::pipe_of(task, named).is_some_and(|pipe| takes_orders(member.tree, task, pipe, packed) != 0)
-        || input.is_none() && fed_by_socket(member.tree, task);
+        || input.is_none() && fed_by_socket(task);
     if network { if_network } else { verdict }
 }
 
@@ -228,7 +218,7 @@ pub const NONE_NAMED: u32 = u32::MAX;
 #[inline(never)]
 extern "C" fn takes_orders(tree: Id, task: u64, pipe: u64, verdict: u32) -> u32 {
     let entry = known(tree, pipe);
-    if entry.flags & PIPE_FROM_NETWORK != 0 || fed_by_ancestor(tree, task, pipe) != 0 {
+    if entry.flags & PIPE_FROM_NETWORK != 0 || fed_by_ancestor(task, pipe) != 0 {
         return 1;
     }
     // Without room for the mark, it is not known where the orders will come from.
@@ -251,11 +241,11 @@ extern "C" fn pass_on(tree: Id, input: u64, output: u64) -> u32 {
 /// Whether standard input is a connection to the network, or a socket of a parent that has one: some runtimes make
 /// socket pairs where others make pipes.
 #[inline(always)]
-fn fed_by_socket(tree: Id, task: u64) -> bool {
+fn fed_by_socket(task: u64) -> bool {
     let Some(sock) = kernel::sock_of(task, 0) else { return false };
     match read::<u16>(sock, offset!(sock_family)) {
         Some(AF_INET | AF_INET6) => true,
-        Some(AF_UNIX) => fed_by_ancestor(tree, task, 0) != 0,
+        Some(AF_UNIX) => fed_by_ancestor(task, 0) != 0,
         _ => false,
     }
 }

@@ -7,12 +7,14 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Common;
+use super::changes::Changes;
 use super::screen::Screen;
 use crate::kernel;
 use crate::watch::{TICK, Watch};
 
 /// Guards every agent that the policy names, those that run already among them, until SIGTERM or Ctrl-C.
-/// SIGHUP reads the policy anew: a bad one changes nothing and is reported.
+/// A change of the policy's file, or SIGHUP, puts the policy in force anew, at once and whole: a bad one changes nothing
+/// and is reported.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Daemon {
@@ -56,12 +58,14 @@ impl Daemon {
             names.join(", "),
             watch.mode().word()
         );
+        let mut changes = self.common.policy_file().map(|path| Changes::of(&path)).transpose()?;
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
                 result = watch.step() => result?,
                 _ = tick.tick() => watch.tick(),
                 _ = hangup.recv() => self.reload(&mut watch),
+                () = next(&mut changes) => self.reload(&mut watch),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -77,5 +81,13 @@ impl Daemon {
             Ok(()) => eprintln!("guard: the policy was read anew, mode {}", watch.mode().word()),
             Err(error) => eprintln!("guard: the policy that was in force stays:\n{error:#}"),
         }
+    }
+}
+
+/// The next change of the policy's file, if it is read from one.
+async fn next(changes: &mut Option<Changes>) {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => std::future::pending().await,
     }
 }

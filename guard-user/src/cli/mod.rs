@@ -1,6 +1,8 @@
 //! The command line: a file a subcommand.
 
+mod changes;
 mod daemon;
+mod phase;
 mod policy;
 mod run;
 mod screen;
@@ -33,6 +35,8 @@ enum Command {
     Run(run::Run),
     /// Guard every agent on this machine, until stopped
     Daemon(daemon::Daemon),
+    /// Begin the next phase of the session this command is run in
+    Phase(phase::Phase),
     /// Check policies, and make and test them
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -102,6 +106,12 @@ impl Common {
         Ok(compiled)
     }
 
+    /// The file that the policy is read from, if it is not the one that guard ships.
+    fn policy_file(&self) -> Option<PathBuf> {
+        let system = || Some(PathBuf::from(SYSTEM_POLICY)).filter(|path| path.exists());
+        self.policy.clone().or_else(system)
+    }
+
     fn sink(&self) -> anyhow::Result<Option<Sink>> {
         Ok(self.events.as_deref().map(Sink::open).transpose()?)
     }
@@ -120,6 +130,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) => runtime.block_on(run.run()),
         Command::Daemon(daemon) => runtime.block_on(daemon.run()),
+        Command::Phase(phase) => Ok(phase.run()),
         Command::Policy(policy) => policy.run(),
     };
     result.unwrap_or_else(|error| {

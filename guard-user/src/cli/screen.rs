@@ -26,7 +26,7 @@ impl Screen {
 
     /// Shows an event, if it is one to be seen at once.
     pub fn show(&self, event: &Event) {
-        let shown = event.verdict.is_some() || event.op == "lost";
+        let shown = event.verdict.is_some() || matches!(event.op, "lost" | "phase");
         if !shown {
             return;
         }
@@ -35,6 +35,8 @@ impl Screen {
         } else if event.op == "lost" {
             let count = event.count.unwrap_or(0);
             format!("guard: lost: {count} x {}", event.kind.unwrap_or("unknown"))
+        } else if let Some(phase) = &event.phase {
+            format!("guard: the phase {phase} has begun")
         } else {
             self.sentence(event)
         };
