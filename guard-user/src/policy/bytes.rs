@@ -52,7 +52,12 @@ impl ByteSet {
 
     /// Whether a byte is in both sets.
     pub fn meets(&self, other: &Self) -> bool {
-        self.0.iter().zip(&other.0).any(|(mine, other)| other & mine != 0)
+        !self.common(other).is_empty()
+    }
+
+    /// The bytes that are in both sets.
+    pub fn common(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|word| self.0[word] & other.0[word]))
     }
 
     /// The byte that is in the set alone.
