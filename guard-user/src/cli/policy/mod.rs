@@ -3,6 +3,8 @@
 mod asked;
 mod check;
 mod explain;
+mod import;
+mod output;
 mod screen;
 mod test;
 
@@ -26,6 +28,8 @@ pub enum Policy {
     Explain(explain::Explain),
     /// Try a policy on cases that say what is to be decided
     Test(test::Test),
+    /// Make rules of what was written for agents to obey: .codexignore, AGENTS.md, Codex's own rules
+    Import(import::Import),
 }
 
 impl Policy {
@@ -35,6 +39,7 @@ impl Policy {
             Self::Check(check) => check.run(),
             Self::Explain(explain) => explain.run(),
             Self::Test(test) => test.run(),
+            Self::Import(import) => import.run(),
         }
     }
 }

@@ -1,14 +1,20 @@
 //! What people wrote for others to obey becomes rules that the kernel enforces.
 
+mod agents;
+mod command;
 mod file;
 mod ignore;
+mod prefix;
 mod shape;
+mod starlark;
 
 use std::collections::HashMap;
 use std::fmt;
 
+pub use agents::agents_md;
 pub use file::{Symlinks, read};
 pub use ignore::{Anchor, MAX_BYTES, codexignore};
+pub use prefix::{Choices, codex_rules};
 
 use super::draft::{Draft, comment};
 use super::{reach, syntax};
@@ -18,6 +24,8 @@ use super::{reach, syntax};
 pub struct Imported {
     /// The rules, in their order.
     pub drafts: Vec<Draft>,
+    /// Rules that stand behind all others.
+    pub last: Vec<Draft>,
     /// What did not become a rule, or not quite.
     pub notes: Vec<Note>,
 }
@@ -25,6 +33,8 @@ pub struct Imported {
 /// A remark on a line that was imported, or was not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
+    /// The file, where the importer names it.
+    pub file: String,
     /// The line, counted from 1; none for a remark on rules that came of it all.
     pub line: Option<usize>,
     /// What stands there.
@@ -35,14 +45,16 @@ pub struct Note {
 
 impl Note {
     fn new(line: usize, subject: &str, what: impl Into<String>) -> Self {
-        Self { line: Some(line), subject: subject.to_owned(), what: what.into() }
+        Self { file: String::new(), line: Some(line), subject: subject.to_owned(), what: what.into() }
     }
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(line) = self.line {
-            write!(f, "line {line}: ")?;
+        match (self.file.is_empty(), self.line) {
+            (false, Some(line)) => write!(f, "{}:{line}: ", self.file)?,
+            (true, Some(line)) => write!(f, "line {line}: ")?,
+            (_, None) => {}
         }
         write!(f, "`{}` {}", self.subject, self.what)
     }
@@ -95,10 +107,25 @@ impl Imported {
         parts.join("\n")
     }
 
-    /// Adds what came of another import, its rules after those that are there.
-    pub fn extend(&mut self, other: Self) {
-        self.drafts.extend(other.drafts);
-        self.notes.extend(other.notes);
+    /// Adds what came of the file that `file` names.
+    pub fn add(&mut self, file: &str, other: Self) {
+        let from = |mut draft: Draft| {
+            draft.comments.insert(0, format!("From {file}"));
+            draft
+        };
+        self.drafts.extend(other.drafts.into_iter().map(from));
+        self.last.extend(other.last.into_iter().map(from));
+        self.notes.extend(other.notes.into_iter().map(|note| Note { file: file.to_owned(), ..note }));
+    }
+
+    /// Puts what denies before what logs, and that before what allows, and leaves out what could never decide.
+    ///
+    /// # Errors
+    /// If the rules are none that a policy can have.
+    pub fn finish(mut self) -> Result<Self, Refusal> {
+        self.drafts.sort_by_key(|draft| std::cmp::Reverse(draft.action));
+        self.drafts.append(&mut self.last);
+        prune(self.drafts, self.notes)
     }
 }
 
@@ -108,7 +135,7 @@ impl Imported {
 /// # Errors
 /// If the rules are none that a policy can have.
 pub fn prune(drafts: Vec<Draft>, mut notes: Vec<Note>) -> Result<Imported, Refusal> {
-    let text = Imported { drafts: drafts.clone(), notes: Vec::new() }.text(false);
+    let text = Imported { drafts: drafts.clone(), ..Imported::default() }.text(false);
     let read = syntax::read(&text);
     if let Some(problem) = read.problems.first() {
         return Err(Refusal::whole(format!("guard has no rule for it: {} ({})", problem.message, problem.label)));
@@ -121,7 +148,7 @@ pub fn prune(drafts: Vec<Draft>, mut notes: Vec<Note>) -> Result<Imported, Refus
         drafts.into_iter().partition(|draft| taken.contains_key(draft.name.as_str()));
     notes.extend(spared.into_iter().map(|draft| {
         let what = format!("is left out: `{}` decides on all that it would", taken[draft.name.as_str()]);
-        Note { line: None, subject: draft.name, what }
+        Note { file: String::new(), line: None, subject: draft.name, what }
     }));
-    Ok(Imported { drafts, notes })
+    Ok(Imported { drafts, notes, ..Imported::default() })
 }

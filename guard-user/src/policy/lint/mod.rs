@@ -2,7 +2,7 @@
 
 mod bite;
 mod except;
-mod overlap;
+pub(super) mod overlap;
 mod places;
 mod shadow;
 
