@@ -17,6 +17,8 @@ pub(super) const TOP_KEYS: &[&str] = &["repo", "home", "scope", "case"];
 /// Keys of a case.
 pub(super) const CASE_KEYS: &[&str] =
     &["name", "op", "path", "argv", "to", "stdin", "scope", "exe", "phase", "repo", "home", "expect", "rule"];
+/// Keys that every case has.
+pub(super) const CASE_REQUIRED: &[&str] = &["op", "expect"];
 /// What `rule` says where no rule decides.
 pub const BY_DEFAULT: &str = "default";
 /// The repository of cases that name none.
@@ -122,7 +124,7 @@ impl<'a> Reader<'a> {
             }
         }
         let value = |key: &str| fields.get(key).map(|(_, value)| *value);
-        for key in ["op", "expect"] {
+        for key in CASE_REQUIRED {
             if !fields.contains_key(key) {
                 self.problems.push(Problem::at(header.clone(), format!("the case has no `{key}`")));
             }

@@ -29,6 +29,7 @@ mod reach;
 mod reading;
 mod render;
 mod rule;
+pub mod schema;
 mod syntax;
 mod tables;
 mod trial;

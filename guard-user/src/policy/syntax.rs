@@ -22,9 +22,17 @@ pub struct Read {
     pub warnings: Vec<Problem>,
 }
 
-const TOP_KEYS: &[&str] = &["version", "mode", "agent", "list", "phase", "default", "rule"];
-const RULE_KEYS: &[&str] =
+/// Keys of a policy.
+pub(super) const TOP_KEYS: &[&str] = &["version", "mode", "agent", "list", "phase", "default", "rule"];
+/// Keys of a rule.
+pub(super) const RULE_KEYS: &[&str] =
     &["name", "on", "path", "argv", "to", "except", "scope", "by", "phase", "stdin", "action", "reason"];
+/// Keys that every rule has.
+pub(super) const RULE_REQUIRED: &[&str] = &["name", "on", "action"];
+/// Keys of an agent; it has them all.
+pub(super) const AGENT_KEYS: &[&str] = &["exe"];
+/// Keys of a phase.
+pub(super) const PHASE_KEYS: &[&str] = &["name", "marker"];
 
 /// How deep lists may name lists.
 const MAX_NESTING: usize = 16;
@@ -149,7 +157,7 @@ impl<'a, 't> Reader<'a, 't> {
             for (key, value) in sorted(table) {
                 match key_name(key) {
                     "exe" => exe = Some(self.items(value, "exe")),
-                    _ => self.unknown_key(key, &["exe"]),
+                    _ => self.unknown_key(key, AGENT_KEYS),
                 }
             }
             let Some(items) = exe else {
@@ -199,7 +207,7 @@ impl<'a, 't> Reader<'a, 't> {
                             .help("give the marker to the phase that it begins"),
                     ),
                     "marker" => marker = self.conditions(value, "marker", argv::parse),
-                    _ => self.unknown_key(key, &["name", "marker"]),
+                    _ => self.unknown_key(key, PHASE_KEYS),
                 }
             }
             let Some((name, span)) = name else {
@@ -306,7 +314,7 @@ impl<'a, 't> Reader<'a, 't> {
         if let Some((name, span)) = &name {
             self.check_name(name, "rule", span);
         }
-        for key in ["name", "on", "action"] {
+        for key in RULE_REQUIRED {
             if !fields.contains_key(key) {
                 let what = name.as_ref().map_or("a rule".to_owned(), |(name, _)| format!("the rule `{name}`"));
                 let place = name.as_ref().map_or(header, |(_, span)| span);

@@ -5,6 +5,7 @@ mod check;
 mod explain;
 mod import;
 mod output;
+mod schema;
 mod screen;
 mod test;
 
@@ -30,6 +31,8 @@ pub enum Policy {
     Test(test::Test),
     /// Make rules of what was written for agents to obey: .codexignore, AGENTS.md, Codex's own rules
     Import(import::Import),
+    /// Print the JSON schema of policies, for editors
+    Schema(schema::Schema),
 }
 
 impl Policy {
@@ -40,6 +43,7 @@ impl Policy {
             Self::Explain(explain) => explain.run(),
             Self::Test(test) => test.run(),
             Self::Import(import) => import.run(),
+            Self::Schema(schema) => schema.run(),
         }
     }
 }
