@@ -36,7 +36,7 @@ fn an_unknown_key_is_shown_with_what_was_meant() {
  --> policy.toml:5:3
   |
 5 |   pth = [\"/a\"]
-  |   ^^^ expected one of `name`, `on`, `path`, `argv`, `to`, `except`, `scope`, `stdin`, `action` and `reason`
+  |   ^^^ expected one of `name`, `on`, `path`, `argv`, `to`, `except`, `scope`, `by`, `phase`, `stdin`, `action` and `reason`
   = help: did you mean `path`?
 "
     );

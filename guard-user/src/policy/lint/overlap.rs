@@ -6,12 +6,13 @@ use crate::policy::net::Target;
 use crate::policy::pattern::{Part, Pattern, Token};
 use crate::policy::reach::spelled_out;
 
-/// Whether there is a text that both match. Where a place lies nobody knows here, so it can lie anywhere.
+/// Whether there is a text that both match. Nobody knows here where a place lies, only that it is below the root.
 pub fn overlap(one: &Pattern, other: &Pattern) -> bool {
     let same = one.anchor == other.anchor;
+    let somewhere = [Part::Deep, Part::Component(vec![Token::Star])];
     let parts = |pattern: &Pattern| {
-        let anywhere: &[Part] = if same || pattern.anchor == NODE_ROOT { &[] } else { &[Part::Deep] };
-        spelled_out(&[anywhere, &pattern.parts].concat(), pattern.tail)
+        let place: &[Part] = if same || pattern.anchor == NODE_ROOT { &[] } else { &somewhere };
+        spelled_out(&[place, &pattern.parts].concat(), pattern.tail)
     };
     meet(&parts(one), &parts(other), &Part::Deep, |one, other| {
         matches!((one, other), (Part::Component(one), Part::Component(other))
