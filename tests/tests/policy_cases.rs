@@ -277,6 +277,21 @@ fn mistakes_are_told_with_their_places() {
 }
 
 #[test]
+fn the_example_in_the_documentation_can_be_tried() {
+    let scratch = Scratch::new("cases-docs");
+    let docs = include_str!("../../docs/policy.md");
+    let example =
+        docs.split("```toml\n").filter_map(|rest| rest.split("```").next()).find(|text| text.contains("[[case]]"));
+    let policy = "version = 1\n[[rule]]\nname = \"secrets\"\non = [\"read\", \"write\"]\npath = [\"**/.env\", \"{home}/.ssh/**\"]\naction = \"deny\"\n\
+                  [[rule]]\nname = \"push\"\non = [\"exec\"]\nargv = [\"git push *\"]\naction = \"log\"\n";
+    scratch.write("policy.toml", policy);
+    scratch.write("cases.toml", example.expect("an example"));
+    let done =
+        Job::new(binary(), scratch.path()).args(["policy", "test", "--coverage", "policy.toml", "cases.toml"]).run();
+    assert_eq!(done.succeeded().out(), "5 cases, none failed, 2 of 2 rules covered\n");
+}
+
+#[test]
 fn a_bad_policy_and_absent_cases() {
     let scratch = Scratch::new("cases-policy");
     scratch.write("policy.toml", "version = 2\n");

@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod codex;
 mod demo;
+mod fuzz;
 mod host;
 mod lint;
 mod say;
@@ -31,6 +32,8 @@ enum Task {
     Lint,
     /// Run all tests against this machine's kernel.
     Test(test::Options),
+    /// Throw at guard what nobody would write.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Lint => lint::run(),
         Task::Test(options) => test::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
     };
     match done {
         Ok(code) => code,
