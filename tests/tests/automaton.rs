@@ -120,7 +120,7 @@ impl Expected {
 }
 
 /// Texts that are tried on each policy: many, for to compile it takes longer than they do.
-const TEXTS: usize = 100;
+const TEXTS: usize = 150;
 
 fn names(depth: usize) -> impl Strategy<Value = Vec<Vec<String>>> {
     vec(vec("[abc]{1,3}", 1..=depth), TEXTS)
