@@ -48,9 +48,10 @@ pub static TABLES: ArrayOfMaps<btf_maps::Array<Words, MAX_BLOCKS, BPF_F_INNER_MA
 #[map]
 pub static ACTIVE: Array<u32> = Array::with_max_entries(2, 0);
 
-/// Classes of executables by a policy that came into force after they were executed, by [`Member::image`].
+/// Classes of executables by policies that came into force after they were executed: by [`Member::image`], for the policy
+/// in each place.
 #[map]
-pub static RECLASSED: HashMap<Id, KnownClasses> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+pub static RECLASSED: HashMap<Id, [KnownClasses; 2]> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
 /// Phase of each tree, where it is not the first.
 #[map]

@@ -87,10 +87,14 @@ pub fn begin(slot: u32, member: &Member) -> bool {
 pub fn who(meta: &Meta, table: u32, member: &Member) -> Who {
     let mut who = Who { classes: 0, phase: 0, facts: 0 };
     if meta.class_word != NO_WORD {
-        let known = if table == 0 { member.classes[0] } else { member.classes[1] };
+        let mut known = in_place(&member.classes, table);
+        if known.generation != meta.generation {
+            // SAFETY: entries are replaced whole.
+            if let Some(later) = unsafe { RECLASSED.get(member.image) } {
+                known = in_place(later, table);
+            }
+        }
         if known.generation == meta.generation {
-            who.classes = known.classes;
-        } else if let Some(known) = reclassed(member).filter(|known| known.generation == meta.generation) {
             who.classes = known.classes;
         } else {
             who.facts = FACT_CLASSES_UNKNOWN;
@@ -104,11 +108,10 @@ pub fn who(meta: &Meta, table: u32, member: &Member) -> Who {
     who
 }
 
-/// The classes that user space found for what a member executed before the policy came into force.
+/// The classes by the policy in place `table`. 5.10 and 6.1 know no index into the stack but a constant.
 #[inline(always)]
-fn reclassed(member: &Member) -> Option<KnownClasses> {
-    // SAFETY: entries are replaced whole.
-    unsafe { RECLASSED.get(member.image) }.copied()
+fn in_place(classes: &[KnownClasses; 2], table: u32) -> KnownClasses {
+    if table == 0 { classes[0] } else { classes[1] }
 }
 
 /// Classes of the executable whose path was collected, by the policy of this run.

@@ -16,6 +16,7 @@ use guard_common::event::FLAG_PATH_UNKNOWN;
 use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member, TOLD_IN_EVENTS};
 use guard_common::words::{Action, Backend, Mode, Op, Scope};
 use tokio::io::unix::AsyncFd;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::kernel::{Kernel, Settings, Target};
 use crate::policy::{Compiled, RuleInfo};
@@ -26,10 +27,22 @@ use crate::session::{Processes, repo, seed, users};
 
 /// Records of the bulk that are handled before the verdicts are looked at again.
 const BULK_BATCH: usize = 4096;
+/// Batches that are handled before everything else has its turn: signals, the clock, another policy.
+const BATCHES: usize = 2;
+/// Verdicts that are handled likewise.
+const VERDICTS: usize = BULK_BATCH * BATCHES;
 /// How long a process may take to end by itself after its session has.
 const GRACE: Duration = Duration::from_millis(500);
 /// How often counters are looked at, and what is due is done.
-pub const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(100);
+
+/// When to call [`Watch::tick`]. Ticks that were missed are not made up for.
+#[must_use]
+pub fn ticks() -> Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
 
 /// What is known of a call.
 #[derive(Clone, Debug, Default)]
@@ -99,6 +112,8 @@ pub struct Watch<'a> {
     totals: Totals,
     verdicts: AsyncFd<RingBuf<MapData>>,
     bulk: AsyncFd<RingBuf<MapData>>,
+    /// Records were left in the rings.
+    more: bool,
 }
 
 impl<'a> Watch<'a> {
@@ -139,6 +154,7 @@ impl<'a> Watch<'a> {
             totals: Totals::default(),
             verdicts: waitable(verdicts)?,
             bulk: waitable(bulk)?,
+            more: false,
         })
     }
 
@@ -223,7 +239,9 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// If a ring buffer can't be waited for.
     pub async fn step(&mut self) -> anyhow::Result<()> {
-        {
+        if self.more {
+            tokio::task::yield_now().await;
+        } else {
             let (verdicts, bulk) = (self.verdicts.readable(), self.bulk.readable());
             tokio::select! {
                 ready = verdicts => ready?.clear_ready(),
@@ -234,20 +252,29 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Handles every record there is, verdicts and lifecycle first.
+    /// Handles the records that there are, verdicts and lifecycle first. Where they come faster than they can be handled,
+    /// some are left for the next time.
     pub fn drain(&mut self) {
-        loop {
-            while self.take_verdict() {}
-            let mut taken = 0;
-            while taken < BULK_BATCH && self.take_bulk() {
-                taken += 1;
-            }
+        self.more = true;
+        for _ in 0..BATCHES {
+            self.drain_verdicts();
+            let taken = (0..BULK_BATCH).take_while(|_| self.take_bulk()).count();
             if taken < BULK_BATCH {
+                self.more = false;
                 break;
             }
         }
         if let Some(sink) = &mut self.sink {
             sink.flush();
+        }
+    }
+
+    /// Handles what there is of verdicts and lifecycle.
+    fn drain_verdicts(&mut self) {
+        for _ in 0..VERDICTS {
+            if !self.take_verdict() {
+                break;
+            }
         }
     }
 

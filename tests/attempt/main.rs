@@ -130,6 +130,13 @@ enum Attempt {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         attempt: Vec<String>,
     },
+    /// Open and close a file again and again until another is there; standard error gets `{"opened":1}`.
+    Spin {
+        /// The file whose appearance ends it.
+        until: PathBuf,
+        /// The file to open.
+        file: PathBuf,
+    },
     /// Do nothing for this many milliseconds.
     Sleep {
         /// How long.
@@ -164,6 +171,7 @@ impl Attempt {
             Self::Race { by, times, file } => race::run(*by, *times, file),
             Self::Crowd { by, times, folder } => crowd::run(*by, *times, folder),
             Self::Each { threads, times, attempt } => tree::each(*threads, *times, &Self::rest(attempt)),
+            Self::Spin { until, file } => file::spin(until, file),
             Self::Sleep { millis } => {
                 std::thread::sleep(Duration::from_millis(*millis));
                 Ok(())

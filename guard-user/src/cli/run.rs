@@ -19,7 +19,7 @@ use super::screen::Screen;
 use super::user::Caller;
 use crate::kernel;
 use crate::session::repo;
-use crate::watch::{TICK, Watch};
+use crate::watch::{Watch, ticks};
 
 /// Exit code where CMD could not be found, as shells have it.
 const NOT_FOUND: u8 = 127;
@@ -69,7 +69,7 @@ impl Run {
             Started::Failed(code) => return Ok(ExitCode::from(code)),
         };
         let mut ended = signal(SignalKind::child())?;
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = ticks();
         let status = loop {
             if let Some(status) = child.try_wait().context("the command can't be waited for")? {
                 break status;

@@ -59,7 +59,7 @@ pub struct Kernel {
     ended_calls: HashMap<MapData, Id, u8>,
     pipes: HashMap<MapData, u64, Pipe>,
     phases: HashMap<MapData, Id, u32>,
-    reclassed: HashMap<MapData, Id, KnownClasses>,
+    reclassed: HashMap<MapData, Id, [KnownClasses; 2]>,
     counters: PerCpuArray<MapData, u64>,
     homes: HashMap<MapData, u32, Home>,
     tables: ArrayOfMaps<MapData, Array<MapData, Block>>,
@@ -220,12 +220,14 @@ impl Kernel {
         tables.classes_of(exe, &policy::Places { repo: None, home })
     }
 
-    /// Says of which classes an executable is that runs already.
+    /// Says of which classes an executable is that runs already, by the policy in `place`.
     ///
     /// # Errors
     /// If the map is full.
-    pub fn reclass(&mut self, image: Id, classes: KnownClasses) -> anyhow::Result<()> {
-        self.reclassed.insert(image, classes, 0).context("the classes of running programs could not be stored")
+    pub fn reclass(&mut self, image: Id, place: usize, classes: KnownClasses) -> anyhow::Result<()> {
+        let mut known = self.reclassed.get(&image, 0).unwrap_or_default();
+        known[place] = classes;
+        self.reclassed.insert(image, known, 0).context("the classes of running programs could not be stored")
     }
 
     /// Forgets classes that were found by another policy than the one of number `generation`.
@@ -234,7 +236,7 @@ impl Kernel {
             .reclassed
             .iter()
             .filter_map(Result::ok)
-            .filter(|(_, classes)| classes.generation != generation)
+            .filter(|(_, classes)| classes.iter().all(|known| known.generation != generation))
             .map(|(image, _)| image)
             .collect();
         for image in old {

@@ -28,7 +28,7 @@ impl Watch<'_> {
         let generation = self.generation + 1;
         policy.set_generation(generation);
         // What was executed until now is known then.
-        self.drain();
+        self.drain_verdicts();
         let processes = &self.processes;
         self.kernel.install(&policy, |kernel, place| reclass(kernel, processes, &policy, place))?;
         self.generation = generation;
@@ -56,7 +56,7 @@ fn reclass(kernel: &mut Kernel, processes: &Processes, policy: &Compiled, place:
         // An executable that can't be found out stays without classes: rules that deny take it as theirs.
         let Some(exe) = executable(kernel, processes, pid, &member) else { continue };
         if let Some(classes) = kernel.classes_of(&mut tables, exe.as_bytes(), member.tree) {
-            kernel.reclass(member.image, KnownClasses { classes, generation, ..KnownClasses::default() })?;
+            kernel.reclass(member.image, place, KnownClasses { classes, generation, ..KnownClasses::default() })?;
             done.push(member.image);
         }
     }

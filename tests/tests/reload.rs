@@ -1,0 +1,120 @@
+//! A policy is replaced while it is in use: no moment of the old and none of the new.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use support::guard::{Guard, Guarded};
+use support::run::Job;
+use support::stage::{FINE, SECRET, Stage, until};
+
+/// Everything is denied but what has a rule, and the rules are in another order in each of the two: an open that is decided
+/// by neither, or by the automata of one and the rules of the other, is denied.
+fn policy(stage: &Stage, odd: bool) -> String {
+    let system = r#"
+        [[rule]]
+        name = "system"
+        on = ["read", "write"]
+        path = ["/{usr,lib,lib64,etc,proc,dev,sys}/**", "{stage}/agent", "{stage}/stop"]
+        action = "allow"
+    "#;
+    let fine = r#"
+        [[rule]]
+        name = "fine"
+        on = ["read"]
+        path = ["{stage}/allowed/**"]
+        by = ["{stage}/agent"]
+        action = "allow"
+    "#;
+    let never = |name: &str| {
+        format!(
+            "[[rule]]\nname = \"{name}\"\non = [\"read\"]\npath = [\"/{name}/**\"]\nby = [\"/{name}/x\"]\naction = \"deny\"\n"
+        )
+    };
+    let (first, second, third) = (never("one"), never("two"), never("three"));
+    let rules = if odd { [fine, &first, system, &second] } else { [&third, &first, fine, system] };
+    stage.policy(&format!("[default]\nread = \"deny\"\n\n{}", rules.join("\n")))
+}
+
+#[test]
+fn a_hundred_reloads_under_load() {
+    const RELOADS: usize = 100;
+    let stage = Stage::new("reload");
+    let file = stage.scratch().write("policy.toml", policy(&stage, false));
+    let daemon = Guard::of(stage.scratch(), file.clone()).unrecorded().daemon();
+    let spin = ["spin", "stop", "allowed/fine"];
+    let running: Vec<_> = (0..4).map(|_| Job::new(stage.agent(), stage.path()).args(spin).start()).collect();
+    // And one that executes all the time, for what is executed while a policy changes is classed by both.
+    let execs = Job::new(stage.agent(), stage.path()).args(["each", "400", "read", "allowed/fine"]).start();
+    for number in 0..RELOADS {
+        let new = stage.scratch().write("new.toml", policy(&stage, number % 2 == 0));
+        fs::rename(new, &file).expect("renamed");
+        daemon.signal(Signal::SIGHUP);
+        until("it is read", || daemon.stderr().matches("read anew").count() > number);
+    }
+    fs::write(stage.path().join("stop"), "").expect("written");
+    for job in running {
+        let done = job.wait();
+        assert_eq!(done.code(), 0, "an open was denied: {}\n{}", done.err(), daemon.stderr());
+        let opened = done.err().split(|c: char| !c.is_ascii_digit()).find_map(|word| word.parse::<u64>().ok());
+        assert!(opened.is_some_and(|opened| opened > 1000), "{}", done.err());
+    }
+    let done = execs.wait();
+    assert!(done.err().contains(r#"{"done":400,"refused":0,"killed":0,"else":0}"#), "{}", done.err());
+    let Guarded { done, .. } = daemon.stop();
+    assert!(done.err().contains("nothing to object to"), "{}", done.err());
+    assert_eq!(done.err().matches("read anew").count(), RELOADS, "{}", done.err());
+}
+
+/// Nobody has to say that the file has changed, however that was done.
+#[test]
+fn a_changed_file_is_read_by_itself() {
+    let stage = Stage::new("reload");
+    let folder = stage.path().join("config");
+    fs::create_dir(&folder).expect("made");
+    let deny = |what: &str| stage.policy("").replace("/denied/**", &format!("/{what}/**"));
+    let read = |file: &str| Job::new(stage.agent(), stage.path()).args(["read", file]).run().out();
+    let policy = stage.scratch().write("config/policy.toml", deny("denied"));
+    let daemon = Guard::of(stage.scratch(), policy.clone()).daemon();
+    let in_force = |what: &str, number: usize| {
+        until(what, || daemon.stderr().matches("read anew").count() == number);
+        (read("denied/secret"), read("allowed/fine"))
+    };
+    let (denied, allowed) = ((String::new(), FINE.to_owned()), (SECRET.to_owned(), String::new()));
+    assert_eq!(in_force("the first", 0), denied);
+
+    fs::write(&policy, deny("allowed")).expect("written");
+    assert_eq!(in_force("written in place", 1), allowed);
+
+    let new = stage.scratch().write("config/new.toml", deny("denied"));
+    fs::rename(new, &policy).expect("renamed");
+    assert_eq!(in_force("replaced", 2), denied);
+
+    // As a cluster mounts it: a link to a link to a folder, which is replaced as a whole.
+    for (number, what) in [(3, "allowed"), (4, "denied")] {
+        let version = format!("config/v{number}");
+        stage.scratch().write(&format!("{version}/policy.toml"), deny(what));
+        let link = folder.join("..new");
+        std::os::unix::fs::symlink(format!("v{number}"), &link).expect("linked");
+        fs::rename(link, folder.join("..data")).expect("renamed");
+        if number == 3 {
+            let link = folder.join("link");
+            std::os::unix::fs::symlink("..data/policy.toml", &link).expect("linked");
+            fs::rename(link, &policy).expect("renamed");
+        }
+        assert_eq!(in_force("the link", number), if number == 3 { allowed.clone() } else { denied.clone() });
+    }
+
+    fs::write(folder.join("..data/policy.toml"), "version = 1\nnonsense = 1\n").expect("written");
+    // Below the link nobody looks: whoever writes there says so.
+    daemon.signal(Signal::SIGHUP);
+    until("the mistake is told", || daemon.stderr().contains("unknown key `nonsense`"));
+    assert!(daemon.stderr().contains("the policy that was in force stays"), "{}", daemon.stderr());
+    assert_eq!(in_force("the one before", 4), denied);
+
+    // Another file beside it is nobody's business.
+    fs::write(folder.join("other"), "x").expect("written");
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(in_force("the same", 4), denied);
+    assert_eq!(daemon.stderr().matches("stays").count(), 1, "{}", daemon.stderr());
+}
