@@ -241,7 +241,8 @@ fn globs_that_no_true_path_matches() {
 #[test]
 fn what_is_only_absent_here_is_remarked() {
     let scratch = Scratch::new("check-remarks");
-    let text = rules(&[("a", "on = [\"read\"]\npath = [\"/guard-no-such/**\"]\naction = \"log\"")]);
+    let text =
+        rules(&[("a", "on = [\"read\"]\npath = [\"/guard-no-such/**\", \"/guard-no-such/x\"]\naction = \"log\"")]);
     let done = check(&scratch, &["--json", "--strict"], &text);
     let expected = (
         "remark".to_owned(),

@@ -5,9 +5,11 @@ use guard_common::words::{Action, Op};
 use super::Notes;
 use crate::kernel::{Reach, holds};
 use crate::policy::net::Target;
-use crate::policy::reading::list;
 use crate::policy::rule::Rule;
 use crate::policy::{Problem, Whole};
+
+/// Rules that are named.
+const NAMED: usize = 8;
 
 /// Looks at what is denied. It is said once: a policy has many denials, and for all of them it is the same.
 pub fn look(whole: &Whole, notes: &mut Notes) {
@@ -19,11 +21,14 @@ pub fn look(whole: &Whole, notes: &mut Notes) {
     let rules: Vec<&Rule> =
         rules.into_iter().filter(|rule| holds.iter().any(|hold| is_about(rule, hold.op))).collect();
     let Some(first) = rules.first() else { return };
-    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    let mut names: Vec<String> = rules.iter().take(NAMED).map(|rule| format!("`{}`", rule.name)).collect();
+    if rules.len() > NAMED {
+        names.push(format!("and {} more", rules.len() - NAMED));
+    }
     let how: Vec<String> = holds.iter().map(|hold| format!("{} is {}", hold.what, hold.how)).collect();
     notes.remarks.push(
         Problem::at(first.span.clone(), "on this kernel not all that is denied is prevented")
-            .label(format!("in {}", list(&names)))
+            .label(format!("in {}", names.join(", ")))
             .note(how.join("\n")),
     );
 }

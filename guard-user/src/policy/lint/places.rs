@@ -17,10 +17,12 @@ use crate::policy::rule::{Patterns, Policy, Rule, Written};
 
 /// Looks at what is written of places that everybody has.
 pub fn look(policy: &Policy, notes: &mut Notes) {
+    // Of a folder that is absent it is enough to say so once.
+    let mut absent = Vec::new();
     for rule in &policy.rules {
         for written in &rule.written {
             if let Some(paths) = paths(rule, written) {
-                look_at(rule, written, &paths, notes);
+                look_at(rule, written, &paths, &mut absent, notes);
             }
         }
     }
@@ -43,7 +45,7 @@ fn paths(rule: &Rule, written: &Written) -> Option<Vec<Pattern>> {
 
 /// An entry is told of only if none of the patterns that it stands for can match: in braces people write down what is
 /// so on other machines.
-fn look_at(rule: &Rule, written: &Written, paths: &[Pattern], notes: &mut Notes) {
+fn look_at(rule: &Rule, written: &Written, paths: &[Pattern], absent: &mut Vec<PathBuf>, notes: &mut Notes) {
     let findings: Vec<Found> = paths.iter().filter_map(found).collect();
     if findings.len() < paths.len() {
         return;
@@ -77,7 +79,11 @@ fn look_at(rule: &Rule, written: &Written, paths: &[Pattern], notes: &mut Notes)
     problem = problem.rule(&rule.name);
     problem.note = written.list.as_ref().map(|list| format!("in the list `{list}`"));
     match first {
-        Found::Absent(_) => notes.remarks.push(problem),
+        Found::Absent(name) if absent.contains(name) => {}
+        Found::Absent(name) => {
+            absent.push(name.clone());
+            notes.remarks.push(problem);
+        }
         Found::Link(_) | Found::AtTop => notes.warnings.push(problem),
     }
 }
