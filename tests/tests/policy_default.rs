@@ -250,7 +250,8 @@ fn the_examples_of_the_reference_are_accepted() {
     let text = include_str!("../../docs/policy.md");
     let examples: Vec<&str> = text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(examples.len() >= 2);
-    for example in examples {
+    // Cases for a policy have a test of their own.
+    for example in examples.into_iter().filter(|example| !example.contains("[[case]]")) {
         let policy = compile("docs/policy.md", example).unwrap_or_else(|failure| panic!("{failure}"));
         assert!(policy.warnings.is_empty());
     }
