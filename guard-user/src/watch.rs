@@ -3,8 +3,11 @@
 //! One task owns it all. The kernel has decided already; nothing here changes a verdict, except that what the kernel
 //! can't reach by itself is finished: the rest of a call that was ended, and what a session leaves behind.
 
+mod imports;
 mod reload;
 mod tell;
+
+use imports::Imports;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::kernel::{Kernel, Settings, Target};
-use crate::policy::{Compiled, RuleInfo};
+use crate::policy::{Compiled, RuleInfo, Source, Whole};
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
 use crate::record::{Sink, clock};
@@ -95,6 +98,9 @@ fn waitable(ring: RingBuf<MapData>) -> anyhow::Result<AsyncFd<RingBuf<MapData>>>
 /// Guards, and tells what happens.
 pub struct Watch<'a> {
     kernel: Kernel,
+    /// What the policy says, without what is imported.
+    source: Arc<Source>,
+    imports: Imports,
     policy: Compiled,
     generation: u32,
     policies: VecDeque<(u32, Arc<Vec<RuleInfo>>)>,
@@ -124,11 +130,12 @@ impl<'a> Watch<'a> {
     /// Whatever keeps the programs from loading.
     pub fn load(
         settings: &Settings,
-        mut policy: Compiled,
+        policy: Whole,
         audit: bool,
         sink: Option<Sink>,
         tell: impl FnMut(&Event) + 'a,
     ) -> anyhow::Result<Self> {
+        let Whole { source, compiled: mut policy, .. } = policy;
         if audit {
             policy.set_mode(Mode::Audit);
         }
@@ -138,6 +145,8 @@ impl<'a> Watch<'a> {
         give_back_memory();
         Ok(Self {
             kernel,
+            source,
+            imports: Imports::default(),
             generation: 1,
             policies: VecDeque::from([(1, Arc::new(policy.rules.clone()))]),
             mode: policy.mode,
@@ -194,6 +203,9 @@ impl<'a> Watch<'a> {
                 tree.agent = self.policy.agents.get(member.agent as usize).map(|agent| agent.name.clone());
                 let event = self.event_about("session-start", &member, one.pid, now);
                 self.publish(&event);
+                if let Some(places) = self.kernel.places(member.tree) {
+                    self.import(member.tree, &places.repo[..places.repo_len as usize]);
+                }
             }
         }
         Ok(count)
@@ -205,6 +217,7 @@ impl<'a> Watch<'a> {
     /// If a map is full.
     pub fn enter_root(&mut self, pid: u32, mut member: Member, repo: &[u8], home: &[u8]) -> anyhow::Result<()> {
         self.kernel.set_places(member.tree, repo, home)?;
+        self.import(member.tree, repo);
         // Until its exec it runs guard itself, which is of no class.
         member.classes[self.kernel.active_place()].generation = self.generation;
         self.kernel.enter(pid, member)?;
@@ -374,6 +387,7 @@ impl<'a> Watch<'a> {
             self.garbled += 1;
         }
         self.trees.insert(head.tree, Tree { root: (head.tgid, head.start), ..Tree::default() });
+        self.import(head.tree, top.as_os_str().as_bytes());
     }
 
     fn exited(&mut self, head: &guard_common::event::Head) {
@@ -460,6 +474,7 @@ impl<'a> Watch<'a> {
                 self.calls.remove(call);
             }
             self.kernel.forget_tree(id, tree.calls);
+            self.forget_import(id);
         }
     }
 

@@ -156,6 +156,35 @@ fn command_lines_are_matched_by_word() {
     assert_eq!(command(&policy, "/bin/git", &[]), "-");
 }
 
+/// As people write them who have shells in mind.
+#[test]
+fn a_star_at_the_end_is_any_rest() {
+    let policy = policy(
+        r#"
+        rule = [
+            { name = "forbidden", on = ["exec"], argv = ["git push --force*", "rm -rf *", "chmod 777 *"], action = "deny" },
+        ]"#,
+    );
+    for (path, words) in [
+        ("/usr/bin/git", &["git", "push", "--force"][..]),
+        ("/usr/bin/git", &["git", "push", "--force-with-lease", "origin", "main"]),
+        ("/usr/bin/rm", &["rm", "-rf", "/"]),
+        ("/usr/bin/rm", &["rm", "-rf", "a", "b", "c"]),
+        ("/usr/bin/chmod", &["chmod", "777", "x"]),
+    ] {
+        assert_eq!(command(&policy, path, words), "forbidden", "{words:?}");
+    }
+    // Options stand where the pattern has them, and nowhere else.
+    for (path, words) in [
+        ("/usr/bin/git", &["git", "push", "origin", "--force"][..]),
+        ("/usr/bin/git", &["git", "-C", ".", "push", "--force"]),
+        ("/usr/bin/rm", &["rm", "-r", "-f", "/"]),
+        ("/usr/bin/rm", &["rm", "-rfv", "/"]),
+    ] {
+        assert_eq!(command(&policy, path, words), "-", "{words:?}");
+    }
+}
+
 #[test]
 fn a_command_line_that_is_too_long_is_held_against_denials_only() {
     let policy = policy(

@@ -63,7 +63,8 @@ fn a_hundred_reloads_under_load() {
     assert!(done.err().contains(r#"{"done":400,"refused":0,"killed":0,"else":0}"#), "{}", done.err());
     let Guarded { done, .. } = daemon.stop();
     assert!(done.err().contains("nothing to object to"), "{}", done.err());
-    assert_eq!(done.err().matches("read anew").count(), RELOADS, "{}", done.err());
+    // Now and then one change is taken up twice: because of the signal, and because the file has changed.
+    assert!(done.err().matches("read anew").count() >= RELOADS, "{}", done.err());
 }
 
 /// Nobody has to say that the file has changed, however that was done.
@@ -93,7 +94,7 @@ fn a_changed_file_is_read_by_itself() {
     // As a cluster mounts it: a link to a link to a folder, which is replaced as a whole.
     for (number, what) in [(3, "allowed"), (4, "denied")] {
         let version = format!("config/v{number}");
-        stage.scratch().write(&format!("{version}/policy.toml"), deny(what));
+        stage.scratch().write(format!("{version}/policy.toml"), deny(what));
         let link = folder.join("..new");
         std::os::unix::fs::symlink(format!("v{number}"), &link).expect("linked");
         fs::rename(link, folder.join("..data")).expect("renamed");

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-/// How long the file must have been left alone before it is read: whoever writes it is done then.
+/// How long after a change the file is read: whoever writes it is done then.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// Waits for changes of one file.
@@ -48,28 +48,25 @@ impl Changes {
     /// by then is remembered.
     pub async fn next(&mut self) {
         loop {
-            match self.noticed {
+            let noticed = match self.noticed {
+                Some(noticed) => noticed,
                 None => self.notice().await,
-                Some(noticed) => {
-                    if timeout_at(noticed + QUIET, self.changed.recv()).await.is_ok() {
-                        self.noticed = Some(Instant::now());
-                        continue;
-                    }
-                    self.noticed = None;
-                    if self.read_anew() {
-                        return;
-                    }
-                }
+            };
+            // Not longer than that: other files in the folder may change all the time.
+            sleep_until(noticed + QUIET).await;
+            self.noticed = None;
+            if self.read_anew() {
+                return;
             }
         }
     }
 
-    async fn notice(&mut self) {
+    async fn notice(&mut self) -> Instant {
         if self.changed.recv().await.is_none() {
             // Nobody watches any more: there will be no change.
             std::future::pending::<()>().await;
         }
-        self.noticed = Some(Instant::now());
+        *self.noticed.insert(Instant::now())
     }
 
     /// The file is read for another reason; whether it says something else than before.

@@ -39,12 +39,12 @@ impl Daemon {
         }
         let policy = self.common.load_policy()?;
         kernel::check_requirements()?;
-        if policy.agents.is_empty() {
+        if policy.compiled.agents.is_empty() {
             anyhow::bail!(
                 "the policy names no agent: nothing would ever be guarded. Add for example\n\n[agent.codex]\nexe = [\"**/codex\"]"
             );
         }
-        let names: Vec<_> = policy.agents.iter().map(|agent| agent.name.clone()).collect();
+        let names: Vec<_> = policy.compiled.agents.iter().map(|agent| agent.name.clone()).collect();
         let screen = Screen::new(self.json);
         let sink = self.common.sink()?;
         let settings = self.common.settings(true);

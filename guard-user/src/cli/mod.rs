@@ -15,7 +15,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::kernel::Settings;
-use crate::policy::{Compiled, Failure, Source, default_text, read, source};
+use crate::policy::{Failure, Source, Whole, default_text, read, source};
 use crate::record::Sink;
 
 /// Exit code when guard itself fails; as `env` and `timeout` use it.
@@ -97,13 +97,13 @@ impl Common {
     }
 
     /// Reads and compiles the policy.
-    fn load_policy(&self) -> anyhow::Result<Compiled> {
-        let compiled = self.policy.as_deref().map_or_else(in_use, source).and_then(read).map(|whole| whole.compiled);
-        let compiled = compiled.map_err(|failure| anyhow::anyhow!("{failure}"))?;
-        for warning in &compiled.warnings {
+    fn load_policy(&self) -> anyhow::Result<Whole> {
+        let policy = self.policy.as_deref().map_or_else(in_use, source).and_then(read);
+        let policy = policy.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        for warning in &policy.compiled.warnings {
             eprintln!("{warning}");
         }
-        Ok(compiled)
+        Ok(policy)
     }
 
     /// The file that the policy is read from, if it is not the one that guard ships.

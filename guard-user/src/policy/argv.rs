@@ -39,6 +39,11 @@ fn normal(mut words: Vec<Part>) -> Result<Pattern, Fault> {
     if words.last() == Some(&Part::Deep) {
         words.pop();
         tail = Tail::Any;
+    } else if let [_, .., Part::Component(last)] = &words[..]
+        && last.last() == Some(&Token::Star)
+    {
+        // Whoever writes `git push --force*` means what follows too, as anywhere else where a line ends in a star.
+        tail = Tail::Any;
     }
     Ok(Pattern { anchor: NODE_ROOT, parts: words, tail })
 }
@@ -60,6 +65,17 @@ mod tests {
         assert_eq!(one("git push").tail, Tail::End);
         assert!(one("**").is_everything());
         assert!(one("*").is_everything());
+    }
+
+    #[test]
+    fn a_star_that_ends_the_line_is_any_rest_too() {
+        assert_eq!(one("git push --force*").tail, Tail::Any);
+        assert_eq!(one("git push --force*"), one("git push --force* **"));
+        assert_eq!(one("git push --force* origin").tail, Tail::End);
+        assert_eq!(one("git push --force\\*").tail, Tail::End);
+        // The first word is the program's name.
+        assert_eq!(one("python*").tail, Tail::End);
+        assert_eq!(one("python* *").tail, Tail::Any);
     }
 
     #[test]

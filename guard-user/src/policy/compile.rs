@@ -29,6 +29,8 @@ pub struct Compiled {
     pub agents: Vec<AgentInfo>,
     /// The phases of sessions, in order; empty where they have none.
     pub phases: Vec<String>,
+    /// Whether each session's repository may forbid more by its `.codexignore`.
+    pub import_codexignore: bool,
     /// Whether verdicts are carried out.
     pub mode: Mode,
     /// Remarks on what was accepted.
@@ -159,7 +161,17 @@ pub fn compile(
     let agents = policy.agents.iter().map(|agent| AgentInfo { name: agent.name.clone() }).collect();
     let took = since.elapsed();
     let phases = policy.phases.iter().map(|phase| phase.name.clone()).collect();
-    Ok(Compiled { blocks, rules, agents, phases, mode, warnings: Vec::new(), sizes: writer.sizes, took })
+    Ok(Compiled {
+        blocks,
+        rules,
+        agents,
+        phases,
+        import_codexignore: policy.import_codexignore,
+        mode,
+        warnings: Vec::new(),
+        sizes: writer.sizes,
+        took,
+    })
 }
 
 /// How rules and what stands beside them are numbered: the rules from 0, then the agents, and at the beginning of a

@@ -38,6 +38,7 @@ pub use compile::{AgentInfo, Compiled, RuleInfo, Size};
 pub use draft::{Draft, Entry};
 pub use explain::{Because, Explanation, Match, Passed};
 pub use failure::{Failure, Finding, Problem, Severity, Source, Told};
+pub use import::Imported;
 pub use question::{Question, Thing};
 pub use rule::OPS;
 pub use tables::{Decision, Object, Places, Tables};
@@ -52,7 +53,8 @@ pub fn default_text() -> &'static str {
 /// A policy in both its forms: as it was written, and as the kernel gets it.
 #[derive(Debug)]
 pub struct Whole {
-    source: Arc<Source>,
+    /// What was written.
+    pub source: Arc<Source>,
     policy: rule::Policy,
     /// What the kernel gets.
     pub compiled: Compiled,
@@ -83,9 +85,15 @@ pub fn compile(origin: &str, text: &str) -> Result<Compiled, Failure> {
 
 /// Reads and compiles the policy in `source`.
 pub fn read(source: Arc<Source>) -> Result<Whole, Failure> {
+    read_with(source, &[])
+}
+
+/// Reads and compiles the policy in `source`, with the rules of `imports` before its own. Imports that only deny can
+/// only forbid more than the policy does.
+pub fn read_with(source: Arc<Source>, imports: &[Imported]) -> Result<Whole, Failure> {
     let started = Instant::now();
     let fail = |problems| Failure::new(&source, problems);
-    let syntax::Read { policy, mut problems, warnings } = syntax::read(&source.text);
+    let syntax::Read { mut policy, mut problems, warnings } = syntax::read(&source.text);
     for (rule, earlier) in reach::unreachable(&policy) {
         problems.push(
             Problem::at(rule.span.clone(), format!("the rule `{}` can never decide", rule.name))
@@ -98,7 +106,13 @@ pub fn read(source: Arc<Source>) -> Result<Whole, Failure> {
         return Err(fail(problems));
     }
     let line = |at: usize| source.place(at).line;
-    let lines: Vec<u32> = policy.rules.iter().map(|rule| line(rule.span.start)).collect();
+    let mut lines: Vec<u32> = policy.rules.iter().map(|rule| line(rule.span.start)).collect();
+    for imported in imports {
+        let rules = syntax::read(&imported.text(false)).policy.rules;
+        // They stand on no line of this policy.
+        lines.splice(0..0, rules.iter().map(|_| 0));
+        policy.rules.splice(0..0, rules);
+    }
     let agent_lines: Vec<u32> = policy.agents.iter().map(|agent| line(agent.span.start)).collect();
     let mut compiled = compile::compile(&policy, &lines, &agent_lines, started).map_err(fail)?;
     let warning = |problem| Finding::new(Severity::Warning, problem, &source);

@@ -37,6 +37,8 @@ impl Kind {
 #[derive(Debug, Default)]
 pub struct Policy {
     pub mode: Option<Mode>,
+    /// Whether each session's repository may forbid more by its `.codexignore`.
+    pub import_codexignore: bool,
     /// In their order; empty where sessions have none.
     pub phases: Vec<Phase>,
     pub agents: Vec<Agent>,

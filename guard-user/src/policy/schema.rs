@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::cases::{CASE_KEYS, CASE_REQUIRED, HOME, REPO, TOP_KEYS as CASES_KEYS};
 use super::reading::words;
 use super::rule::OPS;
-use super::syntax::{AGENT_KEYS, PHASE_KEYS, RULE_KEYS, RULE_REQUIRED, TOP_KEYS};
+use super::syntax::{AGENT_KEYS, IMPORT_KEYS, PHASE_KEYS, RULE_KEYS, RULE_REQUIRED, TOP_KEYS};
 
 /// The form of names.
 const NAME: &str = "^[a-z0-9-]+$";
@@ -94,6 +94,15 @@ fn top(key: &str) -> Value {
         "list" => described(
             json!({"type": "object", "additionalProperties": strings()}),
             "Entries that rules use as `@NAME`. Lists may name lists.",
+        ),
+        "import" => described(
+            object(IMPORT_KEYS, &[], |_| {
+                described(
+                    json!({"type": "boolean"}),
+                    "Whether the .codexignore of each session's repository forbids more than the policy does.",
+                )
+            }),
+            "What people wrote for others to obey.",
         ),
         "phase" => described(
             json!({"type": "array", "items": object(PHASE_KEYS, &["name"], phase)}),

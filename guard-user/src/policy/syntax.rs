@@ -23,7 +23,7 @@ pub struct Read {
 }
 
 /// Keys of a policy.
-pub(super) const TOP_KEYS: &[&str] = &["version", "mode", "agent", "list", "phase", "default", "rule"];
+pub(super) const TOP_KEYS: &[&str] = &["version", "mode", "agent", "list", "import", "phase", "default", "rule"];
 /// Keys of a rule.
 pub(super) const RULE_KEYS: &[&str] =
     &["name", "on", "path", "argv", "to", "except", "scope", "by", "phase", "stdin", "action", "reason"];
@@ -33,6 +33,8 @@ pub(super) const RULE_REQUIRED: &[&str] = &["name", "on", "action"];
 pub(super) const AGENT_KEYS: &[&str] = &["exe"];
 /// Keys of a phase.
 pub(super) const PHASE_KEYS: &[&str] = &["name", "marker"];
+/// The keys of `[import]`.
+pub(super) const IMPORT_KEYS: &[&str] = &["codexignore"];
 
 /// How deep lists may name lists.
 const MAX_NESTING: usize = 16;
@@ -102,6 +104,7 @@ impl<'a, 't> Reader<'a, 't> {
                 "mode" => policy.mode = self.word(value, "mode", &words(Mode::ALL, Mode::word), Mode::from_word),
                 "agent" => self.agents(value, &mut policy),
                 "list" | "phase" => {}
+                "import" => self.imports(value, &mut policy),
                 "default" => self.defaults(value, &mut policy),
                 "rule" => self.rules(value, &mut policy),
                 _ => self.unknown_key(key, TOP_KEYS),
@@ -186,6 +189,17 @@ impl<'a, 't> Reader<'a, 't> {
                     Problem::at(name.span(), format!("`{key}` means nothing to `outlive`"))
                         .help("give `outlive` a rule of its own, with `scope` as its only condition"),
                 );
+            }
+        }
+    }
+
+    fn imports(&mut self, value: &'a Value<'t>, policy: &mut Policy) {
+        let Some(table) = self.table(value, "import") else { return };
+        for (key, value) in sorted(table) {
+            match (key_name(key), value.get_ref().as_bool()) {
+                ("codexignore", Some(imports)) => policy.import_codexignore = imports,
+                ("codexignore", None) => self.wrong_type(value, "codexignore", "`true` or `false`"),
+                _ => self.unknown_key(key, IMPORT_KEYS),
             }
         }
     }

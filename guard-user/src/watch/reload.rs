@@ -9,7 +9,7 @@ use guard_common::words::Mode;
 
 use super::{Watch, give_back_memory};
 use crate::kernel::Kernel;
-use crate::policy::Compiled;
+use crate::policy::{Compiled, Whole};
 use crate::record::clock;
 use crate::session::Processes;
 
@@ -21,7 +21,17 @@ impl Watch<'_> {
     ///
     /// # Errors
     /// If the kernel refuses it; the old one stays in force.
-    pub fn reload(&mut self, mut policy: Compiled) -> anyhow::Result<()> {
+    pub fn reload(&mut self, policy: Whole) -> anyhow::Result<()> {
+        let Whole { source, compiled, .. } = policy;
+        // What the sessions that run have brought with them holds by the new policy too, and from its first moment.
+        let compiled = self.with_imports(&source, compiled);
+        self.put_in_force(compiled)?;
+        self.source = source;
+        Ok(())
+    }
+
+    /// Replaces what the kernel has.
+    pub(super) fn put_in_force(&mut self, mut policy: Compiled) -> anyhow::Result<()> {
         if self.audit {
             policy.set_mode(Mode::Audit);
         }
