@@ -201,7 +201,7 @@ impl<'a> Watch<'a> {
             if tree.root == (0, 0) {
                 tree.root = (one.pid, member.start);
                 tree.agent = self.policy.agents.get(member.agent as usize).map(|agent| agent.name.clone());
-                let event = self.event_about("session-start", &member, one.pid, now);
+                let event = self.event_of_start(&member, one.pid, now);
                 self.publish(&event);
                 if let Some(places) = self.kernel.places(member.tree) {
                     self.import(member.tree, &places.repo[..places.repo_len as usize]);
@@ -224,7 +224,7 @@ impl<'a> Watch<'a> {
         let tree = self.trees.entry(member.tree).or_default();
         tree.root = (pid, member.start);
         tree.agents.insert(pid);
-        let event = self.event_about("session-start", &member, pid, clock::now_since_boot());
+        let event = self.event_of_start(&member, pid, clock::now_since_boot());
         self.publish(&event);
         Ok(())
     }

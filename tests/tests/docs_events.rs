@@ -70,6 +70,8 @@ fn whole() -> Event {
         proto: Some("tcp"),
         exit: Some(Exit { code: Some(1), signal: Some(1) }),
         phase: text(),
+        repo: text(),
+        home: text(),
         session: text(),
         tree: text(),
         agent: text(),

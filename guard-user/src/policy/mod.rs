@@ -21,6 +21,7 @@ mod failure;
 mod family;
 mod glob;
 pub mod import;
+pub mod learn;
 mod lint;
 mod net;
 mod pattern;

@@ -39,6 +39,12 @@ pub struct Event {
     /// The phase that has begun, of `phase`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
+    /// Where the session's repository is, of `session-start`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// Where the user's home is, of `session-start`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub home: Option<String>,
     /// The agent's session id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,

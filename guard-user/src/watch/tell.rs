@@ -8,7 +8,7 @@ use guard_common::event::{
     FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Head, NO_RULE, OPENED_CREATED,
     OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
 };
-use guard_common::tree::{Member, id_of};
+use guard_common::tree::{Id, Member, id_of};
 use guard_common::words::{Action, Backend, Op, Scope};
 
 use super::Watch;
@@ -53,7 +53,9 @@ impl Watch<'_> {
                 event.path = known(path);
                 event.argv = Some(words(argv));
                 event.argv_cut = head.flags & FLAG_ARGV_CUT != 0;
-                if !*enrol {
+                if *enrol {
+                    self.add_places(&mut event, head.tree);
+                } else {
                     event.verdict = Some(self.verdict_of(&head));
                 }
             }
@@ -122,6 +124,21 @@ impl Watch<'_> {
             event.path = None;
         }
         event
+    }
+
+    /// The event of a tree whose root was entered from user space.
+    pub(super) fn event_of_start(&self, member: &Member, pid: u32, time: u64) -> Event {
+        let mut event = self.event_about("session-start", member, pid, time);
+        self.add_places(&mut event, member.tree);
+        event
+    }
+
+    /// Says where a tree's places are.
+    fn add_places(&self, event: &mut Event, tree: Id) {
+        if let Some(places) = self.kernel.places(tree) {
+            event.repo = known(&places.repo[..places.repo_len as usize]);
+            event.home = known(&places.home[..places.home_len as usize]);
+        }
     }
 
     /// An event about a process as it is now, with nothing attempted.

@@ -4,6 +4,7 @@ mod asked;
 mod check;
 mod explain;
 mod import;
+mod learn;
 mod output;
 mod schema;
 mod screen;
@@ -31,6 +32,8 @@ pub enum Policy {
     Test(test::Test),
     /// Make rules of what was written for agents to obey: .codexignore, AGENTS.md, Codex's own rules
     Import(import::Import),
+    /// Propose a policy that allows what was seen, and little else
+    Learn(learn::Learn),
     /// Print the JSON schema of policies, for editors
     Schema(schema::Schema),
 }
@@ -43,6 +46,7 @@ impl Policy {
             Self::Explain(explain) => explain.run(),
             Self::Test(test) => test.run(),
             Self::Import(import) => import.run(),
+            Self::Learn(learn) => learn.run(),
             Self::Schema(schema) => schema.run(),
         }
     }
