@@ -176,7 +176,7 @@ fn rule_name(text: &str) -> String {
 
 /// A beginning of rules' names that no other file has.
 fn fresh(name: &str, taken: &mut HashSet<String>) -> String {
-    let names = std::iter::once(name.to_owned()).chain((2..).map(|number| format!("{name}-{number}th")));
+    let names = std::iter::once(name.to_owned()).chain((2..).map(|number| format!("{name}-file{number}")));
     let name = names.into_iter().find(|name| !taken.contains(name)).unwrap_or_default();
     taken.insert(name.clone());
     name
