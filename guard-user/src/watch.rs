@@ -4,10 +4,12 @@
 //! can't reach by itself is finished: the rest of a call that was ended, and what a session leaves behind.
 
 mod imports;
+mod pipes;
 mod reload;
 mod tell;
 
 use imports::Imports;
+use pipes::Pipes;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -101,6 +103,7 @@ pub struct Watch<'a> {
     /// What the policy says, without what is imported.
     source: Arc<Source>,
     imports: Imports,
+    pipes: Pipes,
     policy: Compiled,
     generation: u32,
     policies: VecDeque<(u32, Arc<Vec<RuleInfo>>)>,
@@ -147,6 +150,7 @@ impl<'a> Watch<'a> {
             kernel,
             source,
             imports: Imports::default(),
+            pipes: Pipes::default(),
             generation: 1,
             policies: VecDeque::from([(1, Arc::new(policy.rules.clone()))]),
             mode: policy.mode,
@@ -407,6 +411,7 @@ impl<'a> Watch<'a> {
         for tree in due {
             self.settle(tree);
         }
+        self.forget_pipes();
         self.report_losses();
         if let Some(sink) = &mut self.sink {
             sink.flush();

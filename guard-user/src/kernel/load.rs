@@ -329,6 +329,18 @@ impl Kernel {
         }
     }
 
+    /// Inode numbers of the pipes that something is known of.
+    #[must_use]
+    pub fn pipes(&self) -> Vec<u64> {
+        self.pipes.keys().filter_map(Result::ok).collect()
+    }
+
+    /// Forgets a pipe.
+    pub fn forget_pipe(&mut self, pipe: u64) {
+        // Its session may have ended in the meantime.
+        drop(self.pipes.remove(&pipe));
+    }
+
     /// The counters by name, summed over the CPUs.
     #[must_use]
     pub fn counters(&self) -> Vec<(&'static str, u64)> {
