@@ -19,11 +19,17 @@ pub fn binary() -> PathBuf {
     std::env::var_os("GUARD_BIN").map_or_else(|| built("guard"), PathBuf::from)
 }
 
-/// The policy we ship.
+/// The folder of the policies we ship.
+#[must_use]
+pub fn policies() -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+    folder.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+}
+
+/// The policy we ship for those who choose none.
 #[must_use]
 pub fn shipped() -> PathBuf {
-    let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies/default.toml");
-    policy.canonicalize().unwrap_or_else(|error| panic!("{}: {error}", policy.display()))
+    policies().join("default.toml")
 }
 
 /// A guard with a policy, ready to run things.
@@ -42,7 +48,7 @@ impl Guard {
         Self::of(scratch, scratch.write(fresh("policy", "toml"), policy))
     }
 
-    /// With the policy we ship.
+    /// With the policy we ship for those who choose none.
     #[must_use]
     pub fn shipped(scratch: &Scratch) -> Self {
         Self::of(scratch, shipped())
