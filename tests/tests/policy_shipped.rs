@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use guard::policy::{cases, load, source};
+use guard::policy::{SHIPPED, cases, load, source};
 use guard_common::words::Action;
 use serde_json::Value;
 use support::guard::{binary, policies};
+use support::place::Scratch;
+use support::require_kernel;
 use support::run::Job;
 
 /// Names of the policies, without `.toml`.
@@ -35,6 +37,48 @@ fn document(name: &str) -> Value {
 #[test]
 fn they_are_all_there() {
     assert_eq!(names(), ["audit", "default", "isolated", "local-model", "strict", "supply-chain"]);
+}
+
+/// And built in, to be chosen by name.
+#[test]
+fn guard_has_them_all_with_it() {
+    let built_in: Vec<(&str, String)> = SHIPPED.iter().map(|(name, text)| (*name, (*text).to_owned())).collect();
+    let names = names();
+    let files = names.iter().map(|name| (name.as_str(), fs::read_to_string(policy_of(name)).expect("a policy")));
+    assert_eq!(built_in, files.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_name_chooses_one_and_a_path_a_file() {
+    let scratch = Scratch::new("by-name");
+    let check = |policy: &str| Job::new(binary(), scratch.path()).args(["policy", "check", policy]).run();
+    assert!(check("strict").succeeded().out().contains("the policy `strict` that guard ships: "));
+    let done = check("strcit");
+    assert!(done.code() == 1 && done.out().contains("did you mean `strict`?"), "{}", done.out());
+    assert_eq!(check("./strict").code(), 1);
+    scratch.write("strict", "version = 1\n");
+    assert!(check("./strict").succeeded().out().contains("./strict: nothing to object to"));
+    let cases = cases_of("strict");
+    let test = Job::new(binary(), scratch.path()).args(["policy", "test", "strict"]).arg(cases).run().succeeded();
+    assert!(test.out().contains("none failed"), "{}", test.out());
+    for (name, _) in SHIPPED {
+        let help = Job::new(binary(), scratch.path()).args(["run", "--help"]).run().succeeded().out();
+        assert!(help.contains(name), "{help}");
+    }
+}
+
+#[test]
+fn one_is_in_force_by_its_name() {
+    require_kernel();
+    let scratch = Scratch::new("by-name");
+    let run = |policy: &str| {
+        let guard = ["run", "--policy", policy, "--", "sh", "-c", "echo layout python >> .envrc"];
+        Job::new(binary(), scratch.path()).args(guard).run()
+    };
+    assert_eq!(run("audit").code(), 0);
+    let done = run("strict");
+    assert_eq!(done.code(), 137, "{}", done.err());
+    assert!(done.err().contains("; rule run-later: "), "{}", done.err());
 }
 
 /// Neither an error nor a warning.

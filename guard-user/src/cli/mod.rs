@@ -15,7 +15,7 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand};
 
 use crate::kernel::Settings;
-use crate::policy::{Failure, Source, Whole, default_text, read, source};
+use crate::policy::{Failure, Source, Whole, default_text, named, read, shipped, source};
 use crate::record::Sink;
 
 /// Exit code when guard itself fails; as `env` and `timeout` use it.
@@ -45,8 +45,9 @@ enum Command {
 /// What `run` and `daemon` have in common.
 #[derive(Args)]
 struct Common {
-    /// Policy to guard by; without it, /etc/guard/policy.toml, or else the policy that guard ships
-    #[arg(long, value_name = "FILE")]
+    /// Policy to guard by: a file, or one that guard ships by its name: audit, default, isolated, local-model, strict,
+    /// supply-chain. Without it, /etc/guard/policy.toml, or else default
+    #[arg(long, value_name = "FILE|NAME")]
     policy: Option<PathBuf>,
     /// Append every event to FILE as a line of JSON; - is standard output
     #[arg(long, value_name = "FILE")]
@@ -98,7 +99,7 @@ impl Common {
 
     /// Reads and compiles the policy.
     fn load_policy(&self) -> anyhow::Result<Whole> {
-        let policy = self.policy.as_deref().map_or_else(in_use, source).and_then(read);
+        let policy = self.policy.as_deref().map_or_else(in_use, named).and_then(read);
         let policy = policy.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         for warning in &policy.compiled.warnings {
             eprintln!("{warning}");
@@ -106,10 +107,12 @@ impl Common {
         Ok(policy)
     }
 
-    /// The file that the policy is read from, if it is not the one that guard ships.
+    /// The file that the policy is read from, if it is not one that guard ships.
     fn policy_file(&self) -> Option<PathBuf> {
-        let system = || Some(PathBuf::from(SYSTEM_POLICY)).filter(|path| path.exists());
-        self.policy.clone().or_else(system)
+        match &self.policy {
+            Some(policy) => Some(policy.clone()).filter(|policy| shipped(policy).is_none()),
+            None => Some(PathBuf::from(SYSTEM_POLICY)).filter(|path| path.exists()),
+        }
     }
 
     fn sink(&self) -> anyhow::Result<Option<Sink>> {

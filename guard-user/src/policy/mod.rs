@@ -31,6 +31,7 @@ mod reading;
 mod render;
 mod rule;
 pub mod schema;
+mod shipped;
 mod syntax;
 mod tables;
 mod trial;
@@ -42,14 +43,9 @@ pub use failure::{Failure, Finding, Problem, Severity, Source, Told};
 pub use import::Imported;
 pub use question::{Question, Thing};
 pub use rule::OPS;
+pub use shipped::{SHIPPED, default_text, named, shipped};
 pub use tables::{Decision, Object, Places, Tables};
 pub use trial::{Failed, Trial};
-
-/// The policy that is used where none is given.
-#[must_use]
-pub fn default_text() -> &'static str {
-    include_str!("../../../policies/default.toml")
-}
 
 /// A policy in both its forms: as it was written, and as the kernel gets it.
 #[derive(Debug)]

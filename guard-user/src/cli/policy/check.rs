@@ -8,7 +8,7 @@ use clap::Args;
 use super::NOT_GOOD;
 use super::screen::{Screen, counted};
 use crate::cli::in_use;
-use crate::policy::{Failure, Finding, Severity, read, source};
+use crate::policy::{Failure, Finding, Severity, named, read};
 
 /// Says what is wrong with policies: errors, for which they would be refused, and warnings, where they are accepted and
 /// do not do what they seem to. Remarks are good to know, and no more; some are about this machine.
@@ -17,7 +17,7 @@ use crate::policy::{Failure, Finding, Severity, read, source};
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Check {
-    /// The policies; without one, what `guard daemon` would use: /etc/guard/policy.toml, or else the policy that guard
+    /// The policies, files or those that guard ships by name; without one, what `guard daemon` would use: /etc/guard/policy.toml, or else the policy that guard
     /// ships
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -33,7 +33,7 @@ impl Check {
     /// Does it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let sources =
-            if self.files.is_empty() { vec![in_use()] } else { self.files.iter().map(|file| source(file)).collect() };
+            if self.files.is_empty() { vec![in_use()] } else { self.files.iter().map(|file| named(file)).collect() };
         let mut all = Vec::new();
         let mut screen = Screen::new();
         for source in sources {

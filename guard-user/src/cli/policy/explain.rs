@@ -11,7 +11,7 @@ use super::asked::Asked;
 use super::screen::Screen;
 use super::{MISUSED, NOT_GOOD, action};
 use crate::cli::in_use;
-use crate::policy::{Because, Explanation, Match, Question, Source, read, source};
+use crate::policy::{Because, Explanation, Match, Question, Source, named, read};
 
 /// Says which rule of a policy decides on an operation, which pattern of it matched, and which other rules match: from
 /// the very tables that the kernel gets. Nothing is carried out.
@@ -21,7 +21,7 @@ use crate::policy::{Because, Explanation, Match, Question, Source, read, source}
 #[derive(Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct Explain {
-    /// The policy; without one, what `guard daemon` would use
+    /// The policy, a file or one that guard ships by name; without one, what `guard daemon` would use
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -66,7 +66,7 @@ impl Explain {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut screen = Screen::new();
         let read =
-            self.file.as_deref().map_or_else(in_use, source).and_then(|source| Ok((read(source.clone())?, source)));
+            self.file.as_deref().map_or_else(in_use, named).and_then(|source| Ok((read(source.clone())?, source)));
         let (whole, source) = match read {
             Ok(read) => read,
             Err(failure) => {

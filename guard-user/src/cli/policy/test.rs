@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::NOT_GOOD;
 use super::screen::{Screen, counted};
 use crate::policy::cases;
-use crate::policy::{Failed, Failure, Finding, Told, Trial, Whole, read, source};
+use crate::policy::{Failed, Failure, Finding, Told, Trial, Whole, named, read, source};
 
 /// Tries a policy on cases: each says what is attempted, and what is to be decided, by which rule. Nothing is carried
 /// out, and nothing of this machine matters, so it is the same everywhere.
@@ -19,7 +19,7 @@ use crate::policy::{Failed, Failure, Finding, Told, Trial, Whole, read, source};
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Test {
-    /// The policy
+    /// The policy, a file or one that guard ships by name
     #[arg(value_name = "FILE")]
     policy: PathBuf,
     /// The files with the cases
@@ -68,7 +68,7 @@ impl Test {
     /// Does it.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut screen = Screen::new();
-        let whole = match source(&self.policy).and_then(read) {
+        let whole = match named(&self.policy).and_then(read) {
             Ok(whole) => whole,
             Err(failure) => return self.refuse(screen, failure.findings()),
         };
