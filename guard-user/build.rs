@@ -16,7 +16,7 @@ fn main() -> anyhow::Result<()> {
     // keeps aya-build from asking for `-Z build-std` where the toolchain has `core` already.
     if env::var_os("RUSTC_BOOTSTRAP").is_none() && !toolchain.starts_with("nightly") {
         // SAFETY: a build script's main thread, before anything else was started.
-        unsafe { env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf") };
+        unsafe { env::set_var("RUSTC_BOOTSTRAP", "aya_ebpf,guard_ebpf") };
     }
     aya_build::build_ebpf(
         [Package { name: "guard-ebpf", root_dir: "../guard-ebpf", ..Package::default() }],

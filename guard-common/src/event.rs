@@ -108,11 +108,14 @@ pub struct Open {
     pub file_flags: u32,
     /// `OPENED_*` bits.
     pub opened: u32,
-    /// What the call returned: a descriptor.
+    /// What the call returned: a descriptor, or [`NO_DESCRIPTOR`] where there is none yet.
     pub result: i32,
     /// Length of the path that follows.
     pub path_len: u32,
 }
+
+/// [`Open::result`] of a file that was judged before it got a descriptor.
+pub const NO_DESCRIPTOR: i32 = i32::MIN;
 
 /// The file can be read through the descriptor.
 pub const OPENED_READ: u32 = 1;
@@ -143,6 +146,20 @@ pub struct Exec {
     pub argv_total: u32,
     /// Phase that the command has begun, 0 for none.
     pub phase: u32,
+}
+
+impl Exec {
+    /// Nothing known.
+    pub const NOTHING: Self = Self {
+        member: 0,
+        path_len: 0,
+        cwd_len: 0,
+        session_len: 0,
+        call_len: 0,
+        argv_len: 0,
+        argv_total: 0,
+        phase: 0,
+    };
 }
 
 /// Longest command line that is recorded, in bytes.

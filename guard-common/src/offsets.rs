@@ -65,6 +65,8 @@ offsets! {
     mm_env_end = "mm_struct.env_end" required,
     /// The file that was made the process's image.
     binprm_file = "linux_binprm.file" required,
+    /// First bytes of that file.
+    binprm_buf = "linux_binprm.buf" required,
     /// Mount of an open file.
     file_mnt = "file.f_path.mnt" required,
     /// Directory entry of an open file.
@@ -153,12 +155,22 @@ pub struct Settings {
     pub bulk_wake: u32,
     /// The same for the verdicts' ring, as long as only processes' lives are told there.
     pub verdict_wake: u32,
+    /// First slot of working memory for programs on security hooks; 0 where there are none.
+    pub hook_slots: u32,
 }
 
 impl Settings {
     /// As long as user space has set nothing.
-    pub const UNSET: Self = Self { offsets: Offsets::NONE, host_wide: 0, bulk_wake: 4096, verdict_wake: 4096 };
+    pub const UNSET: Self =
+        Self { offsets: Offsets::NONE, host_wide: 0, bulk_wake: 4096, verdict_wake: 4096, hook_slots: 0 };
 }
+
+/// Bit of the hooks in force: files are judged when they are opened or received.
+pub const HOOK_FILE: u32 = 1;
+/// Unix sockets are judged when they are connected or sent to.
+pub const HOOK_UNIX: u32 = 2;
+/// Slots of working memory for programs on security hooks, for each CPU.
+pub const HOOK_SLOTS: u32 = 4;
 
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, made of u32 only.

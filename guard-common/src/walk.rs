@@ -38,6 +38,9 @@ pub const FACT_NETWORK_STDIN: u32 = 4;
 /// The classes of the process's executable are not known: rules that deny or kill take it as theirs.
 pub const FACT_CLASSES_UNKNOWN: u32 = 8;
 
+/// Every `argv` pattern is taken as matching: what could be decided with whatever words.
+pub const FACT_ARGV_ANY: u32 = 16;
+
 /// Which set a walk adds to.
 pub const INTO_OBJECT: u32 = 0;
 /// The text is a socket's path: only `to` patterns count.
@@ -272,6 +275,9 @@ pub fn holding(meta: &Meta, matches: &Matches, op: u32, scope: u32, facts: u32, 
         // The part that was seen may match where the whole would not: only denials take that risk.
         argv = denies;
         except &= !denies;
+    }
+    if facts & FACT_ARGV_ANY != 0 {
+        argv = u64::MAX;
     }
     let mut holds = applies[word] & !except;
     holds &= object | !needs[NEED_OBJECT][word];

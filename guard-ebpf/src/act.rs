@@ -55,6 +55,25 @@ pub fn by_signal(table: u32, verdict: Verdict, call: Id) -> Backend {
     if kill_current() { Backend::Signal } else { Backend::None }
 }
 
+/// Carries `verdict` out by refusing what a security hook asks about; the backend that was used.
+#[inline(always)]
+pub fn by_lsm(table: u32, verdict: Verdict, call: Id) -> Backend {
+    if !verdict.denies() || audits(table) {
+        return Backend::None;
+    }
+    if verdict.action == Action::Kill as u8 {
+        end_call(verdict, call);
+        kill_current();
+    }
+    Backend::Lsm
+}
+
+/// Carries `verdict` out by `backend`; the backend that was used.
+#[inline(always)]
+pub fn by(backend: Backend, table: u32, verdict: Verdict, call: Id) -> Backend {
+    if backend as u8 == Backend::Lsm as u8 { by_lsm(table, verdict, call) } else { by_signal(table, verdict, call) }
+}
+
 /// Whether the member's call was ended before.
 #[inline(always)]
 pub fn call_ended(member: &Member) -> bool {

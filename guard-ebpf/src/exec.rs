@@ -145,7 +145,7 @@ extern "C" fn locate(slot: u32, file: u64, kind: u32) -> u32 {
     image.before = u32::from(image.member.flags);
     image.time = emit::now();
     image.classes = [UNCLASSED; 2];
-    image.body = EMPTY;
+    image.body = Exec::NOTHING;
     1
 }
 
@@ -372,10 +372,6 @@ extern "C" fn named_script(slot: u32) -> u32 {
     }
     pipe::NONE_NAMED
 }
-
-/// A body with nothing in it.
-const EMPTY: Exec =
-    Exec { member: 0, path_len: 0, cwd_len: 0, session_len: 0, call_len: 0, argv_len: 0, argv_total: 0, phase: 0 };
 
 /// What the process becomes by running `agent`'s executable, or one that is no agent's.
 #[inline(always)]

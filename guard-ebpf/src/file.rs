@@ -1,15 +1,16 @@
-//! Opens: what a descriptor that a call has just returned gives access to.
+//! Opens: what a descriptor gives access to.
 //!
-//! The file is judged as it is in the descriptor table when the call returns, so it does not matter by which
-//! name or call it was opened. Only accesses that the descriptor grants count: `FMODE_READ` and
+//! Where the kernel asks before it opens ([`crate::lsm`]), the file is judged then; else as it is in the descriptor table when
+//! the call returns. Either way it does not matter by which name or call it was opened. Only accesses that the descriptor grants count: `FMODE_READ` and
 //! `FMODE_WRITE`; a descriptor opened with `O_PATH` grants neither, and what is opened through it is judged then.
 
 use guard_common::event::{
-    FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Kind, OPENED_CREATED, OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE, Open,
+    FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Kind, NO_DESCRIPTOR, OPENED_CREATED, OPENED_READ, OPENED_TRUNCATED,
+    OPENED_WRITE, Open,
 };
 use guard_common::tree::Member;
 use guard_common::walk::{FACT_OBJECT_UNKNOWN, INTO_OBJECT};
-use guard_common::words::Op;
+use guard_common::words::{Backend, Op};
 
 use crate::kernel::{self, read, read_or_zero};
 use crate::maps::{offset, work};
@@ -26,23 +27,60 @@ const FMODE_CREATED: u32 = 1 << 20;
 /// The open truncates the file.
 pub const O_TRUNC: u32 = 0o1000;
 
+/// How a file comes into the process's hands.
+#[derive(Clone, Copy)]
+pub enum Grant {
+    /// As this descriptor, by a call that has returned; with the flags that were asked for.
+    Given(i32, u32),
+    /// It is asked for, with these flags.
+    Asked(u32),
+}
+
+impl Grant {
+    /// The flags that were asked for.
+    #[inline(always)]
+    fn flags(self) -> u32 {
+        match self {
+            Self::Given(_, flags) | Self::Asked(flags) => flags,
+        }
+    }
+
+    /// The descriptor, where there is one.
+    #[inline(always)]
+    fn result(self) -> i32 {
+        match self {
+            Self::Given(result, _) => result,
+            Self::Asked(_) => NO_DESCRIPTOR,
+        }
+    }
+
+    /// What can be done about it.
+    #[inline(always)]
+    fn backend(self) -> Backend {
+        match self {
+            Self::Given(..) => Backend::Signal,
+            Self::Asked(_) => Backend::Lsm,
+        }
+    }
+}
+
 /// Judges the file that descriptor `fd` of the current process is, and tells.
 #[inline(always)]
 pub fn opened(slot: u32, member: &Member, task: u64, fd: u32, asked: u32) {
     if let Some(file) = kernel::file_of(task, fd) {
-        judge(slot, member, file, fd as i32, asked);
+        judge(slot, member, file, Grant::Given(fd as i32, asked));
     } else {
         // Another thread closed it in between, or the table could not be read: it is not known what was opened.
         judge_unknown(slot, member, fd as i32);
     }
 }
 
-/// Judges an open file; `asked` are the flags the open was called with.
+/// Judges a file, and tells; the backend that was used.
 #[inline(always)]
-pub fn judge(slot: u32, member: &Member, file: u64, result: i32, asked: u32) {
+pub fn judge(slot: u32, member: &Member, file: u64, grant: Grant) -> Backend {
     let mode: u32 = read(file, offset!(file_mode)).unwrap_or(FMODE_READ | FMODE_WRITE);
     if mode & (FMODE_READ | FMODE_WRITE) == 0 {
-        return;
+        return Backend::None;
     }
     let file_flags: u32 = read_or_zero(file, offset!(file_flags));
     let dentry: u64 = read_or_zero(file, offset!(file_dentry));
@@ -50,7 +88,7 @@ pub fn judge(slot: u32, member: &Member, file: u64, result: i32, asked: u32) {
     let judged = verdict::begin(slot, member);
     let outer = path::resolve(slot, dentry, mnt);
     if outer.pathless() {
-        return;
+        return Backend::None;
     }
     let mut verdict = of_path(slot, outer, mode, member.scope);
     let mut shown = outer;
@@ -83,10 +121,11 @@ pub fn judge(slot: u32, member: &Member, file: u64, result: i32, asked: u32) {
     if mode & FMODE_CREATED != 0 {
         opened |= OPENED_CREATED;
     }
-    if asked & O_TRUNC != 0 {
+    if grant.flags() & O_TRUNC != 0 {
         opened |= OPENED_TRUNCATED;
     }
-    act_and_tell(slot, member, verdict, op, flags, Open { file_flags, opened, result, path_len: 0 }, shown);
+    let open = Open { file_flags, opened, result: grant.result(), path_len: 0 };
+    act_and_tell(slot, member, (verdict, op, grant.backend()), flags, open, shown)
 }
 
 /// Judges an open of which only the descriptor is known.
@@ -98,7 +137,7 @@ pub fn judge_unknown(slot: u32, member: &Member, result: i32) {
         verdict = Verdict::UNJUDGED;
     }
     let open = Open { file_flags: 0, opened: OPENED_READ | OPENED_WRITE, result, path_len: 0 };
-    act_and_tell(slot, member, verdict, op, FLAG_PATH_UNKNOWN, open, Resolved::NOTHING);
+    act_and_tell(slot, member, (verdict, op, Backend::Signal), FLAG_PATH_UNKNOWN, open, Resolved::NOTHING);
 }
 
 /// The stricter of the verdicts on what `mode` grants, and the operation it is about.
@@ -124,13 +163,20 @@ fn of_path(slot: u32, path: Resolved, mode: u32, scope: u8) -> (Verdict, Op) {
     (write, Op::Write)
 }
 
-/// Carries the verdict out, then writes the record.
+/// Carries the verdict out by a backend, then writes the record; the backend that was used.
 #[inline(always)]
-fn act_and_tell(slot: u32, member: &Member, verdict: Verdict, op: Op, flags: u8, mut open: Open, path: Resolved) {
-    let Some(work) = work(slot) else { return };
+fn act_and_tell(
+    slot: u32,
+    member: &Member,
+    (verdict, op, backend): (Verdict, Op, Backend),
+    flags: u8,
+    mut open: Open,
+    path: Resolved,
+) -> Backend {
+    let Some(work) = work(slot) else { return backend };
     // SAFETY: the slot has one user.
     let table = unsafe { (*work).table };
-    let backend = act::by_signal(table, verdict, member.call);
+    let backend = act::by(backend, table, verdict, member.call);
     emit::begin::<Open>(slot, Kind::Open, op, member);
     if let Some(head) = emit::head_of(slot) {
         head.flags = flags;
@@ -139,4 +185,5 @@ fn act_and_tell(slot: u32, member: &Member, verdict: Verdict, op: Op, flags: u8,
     open.path_len = emit::append_path(slot, path.start());
     emit::set_body(slot, open);
     emit::send(slot);
+    backend
 }

@@ -5,6 +5,7 @@
 //! never changes one.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(clippy::needless_pass_by_value, reason = "the macros of the entry points hand their context over")]
 #![expect(
     clippy::cast_ptr_alignment,
@@ -16,6 +17,7 @@ mod emit;
 mod exec;
 mod file;
 mod kernel;
+mod lsm;
 mod maps;
 mod net;
 mod path;
@@ -25,8 +27,8 @@ mod tree;
 mod uring;
 mod verdict;
 
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr};
-use aya_ebpf::programs::{BtfTracePointContext, SockAddrContext};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr, lsm};
+use aya_ebpf::programs::{BtfTracePointContext, LsmContext, SockAddrContext};
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn on_fork(ctx: BtfTracePointContext) -> i32 {
@@ -71,6 +73,31 @@ fn on_sendmsg4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg6)]
 fn on_sendmsg6(ctx: SockAddrContext) -> i32 {
     net::addressed(&ctx, net::SEND6)
+}
+
+#[lsm(hook = "file_open")]
+fn on_file_open(ctx: LsmContext) -> i32 {
+    lsm::opening(&ctx)
+}
+
+#[lsm(hook = "file_receive")]
+fn on_file_receive(ctx: LsmContext) -> i32 {
+    lsm::receiving(&ctx)
+}
+
+#[lsm(hook = "bprm_check_security")]
+fn on_bprm_check(ctx: LsmContext) -> i32 {
+    lsm::executing(&ctx)
+}
+
+#[lsm(hook = "unix_stream_connect")]
+fn on_unix_connect(ctx: LsmContext) -> i32 {
+    lsm::connecting_unix(&ctx)
+}
+
+#[lsm(hook = "unix_may_send")]
+fn on_unix_send(ctx: LsmContext) -> i32 {
+    lsm::sending_unix(&ctx)
 }
 
 #[panic_handler]

@@ -1,10 +1,12 @@
 //! The maps, and the settings that user space fills in before the programs are loaded.
 
+use core::arch::asm;
+
 use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use guard_common::event::{MAX_ARGV, MAX_LABEL};
-use guard_common::offsets::Settings;
+use guard_common::offsets::{HOOK_SLOTS, Settings};
 use guard_common::table::{MAX_BLOCKS, Words};
 use guard_common::tree::{Doomed, Home, Id, KnownClasses, Member, Pipe, Places};
 use guard_common::walk::{Walk, Who};
@@ -69,6 +71,10 @@ pub static VERDICTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub static BULK: RingBuf = RingBuf::with_byte_size(1 << 23, 0);
 
+/// Which security hooks are in force, `HOOK_*` bits. User space sets it once they are attached.
+#[map]
+pub static HOOKS: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Counters by `COUNT_*`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(16, 0);
@@ -128,6 +134,8 @@ pub const RECORD_BYTES: usize = 65536;
 /// enter a tracing program again on a CPU on which it runs (`bpf_prog.active`), so a slot has one user.
 #[repr(C)]
 pub struct Work {
+    /// Programs on security hooks that hold this slot or try to: see [`hold`].
+    pub holders: u64,
     /// Place of [`TABLES`] that this run uses from start to end.
     pub table: u32,
     /// Length of `session`.
@@ -169,6 +177,59 @@ pub fn slot(program: u32) -> u32 {
     // SAFETY: no arguments, no preconditions.
     let cpu = unsafe { aya_ebpf::helpers::bpf_get_smp_processor_id() };
     cpu * PROGRAMS + program
+}
+
+/// Holds a slot for a program on a security hook, until it is [released](release).
+///
+/// Such a program stays on its CPU but may be preempted there, by another one. Whoever counts himself as the only
+/// holder has the slot: nobody else can count one until he is gone. Two that count each other both try the next slot.
+#[inline(always)]
+pub fn hold() -> Option<u32> {
+    let first = setting(core::mem::offset_of!(Settings, hook_slots)) as u32;
+    // SAFETY: no arguments, no preconditions.
+    let cpu = unsafe { aya_ebpf::helpers::bpf_get_smp_processor_id() };
+    let mut i = 0;
+    while i < HOOK_SLOTS {
+        let slot = first + cpu * HOOK_SLOTS + i;
+        i += 1;
+        let holders = holders(slot)?;
+        add(holders, 1);
+        // SAFETY: an aligned map value.
+        if unsafe { holders.read_volatile() } == 1 {
+            return Some(slot);
+        }
+        add(holders, u64::MAX);
+    }
+    None
+}
+
+/// Gives a slot back.
+#[inline(always)]
+pub fn release(slot: u32) {
+    if let Some(holders) = holders(slot) {
+        add(holders, u64::MAX);
+    }
+}
+
+/// The count of those who hold a slot or try to.
+#[inline(always)]
+fn holders(slot: u32) -> Option<*mut u64> {
+    // SAFETY: only an address is computed.
+    work(slot).map(|work| unsafe { &raw mut (*work).holders })
+}
+
+/// Adds to a number in one step. 5.10 knows no atomic operation that gives anything back, and the standard library offers none
+/// for this machine without.
+#[inline(always)]
+fn add(number: *mut u64, value: u64) {
+    // SAFETY: an aligned map value, which the verifier checks too.
+    unsafe { asm!("lock *(u64 *)({number} + 0) += {value}", number = in(reg) number, value = in(reg) value) };
+}
+
+/// Whether a security hook of these `HOOK_*` is in force, so that what it judges is judged there.
+#[inline(always)]
+pub fn hooked(hook: u32) -> bool {
+    HOOKS.get(0).is_some_and(|hooks| *hooks & hook != 0)
 }
 
 /// The working memory of a slot.

@@ -12,16 +12,16 @@ use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::SockAddrContext;
 use guard_common::event::{Connect, FLAG_PATH_UNKNOWN, Kind, NO_RULE};
-use guard_common::offsets::ABSENT;
+use guard_common::offsets::{ABSENT, HOOK_UNIX};
 use guard_common::table::{
-    CELLS, FAMILY_NET, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_RULES, Meta, NEED_OBJECT, NODE_ROOT, RULE_WORDS,
+    CELLS, FAMILY_NET, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_RULES, NEED_OBJECT, NODE_ROOT, RULE_WORDS,
 };
 use guard_common::tree::Member;
-use guard_common::walk::{self, FACT_OBJECT_UNKNOWN, INTO_TO, MAX_TEXT, Who};
+use guard_common::walk::{self, FACT_OBJECT_UNKNOWN, INTO_TO, MAX_TEXT};
 use guard_common::words::{Backend, OP_ROWS, Op};
 
 use crate::kernel::{self, masked, read, read_or_zero};
-use crate::maps::{offset, work};
+use crate::maps::{hooked, offset, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
 use crate::{act, emit, pipe, tree};
@@ -105,11 +105,10 @@ pub fn addressed(ctx: &SockAddrContext, (op, family): (Op, u16)) -> i32 {
 fn of_address(table: u32, op: Op, member: &Member, address: &[u8; 16], port: u16) -> Verdict {
     let Some(meta) = verdict::meta(table) else { return Verdict::UNJUDGED };
     let family = &meta.family[FAMILY_NET];
-    let row = op as usize & (OP_ROWS - 1);
-    let scope = member.scope;
-    let applies = &meta.applies[row][scope as usize & 1];
     let who = verdict::who(meta, table, member);
-    let mut rule = first_unconditional(meta, table, &who, row, scope);
+    let (scope, phase) = (member.scope, who.facts << 16 | who.phase);
+    let asked = (op as u32) << 1 | u32::from(scope & 1);
+    let mut rule = first_unconditional(table, asked, who.classes, phase);
     if family.automata != 0 {
         let Some(automaton) = verdict::automaton(table, family.block[0]) else { return Verdict::UNJUDGED };
         let mut state = u32::from(family.start[NODE_ROOT as usize][0]);
@@ -125,37 +124,52 @@ fn of_address(table: u32, op: Op, member: &Member, address: &[u8; 16], port: u16
         step((port >> 8) as u8);
         step(port as u8);
         let list = automaton.cells[(state * family.stride) as usize & (CELLS - 1)];
-        let packed = meta.list[list as usize & (MAX_LISTS - 1)];
-        let (count, first) = (packed & 0xff, packed >> 8);
-        let mut i = 0;
-        while i < MAX_LIST_LEN as u32 {
-            if i >= count {
-                break;
-            }
-            let matched = usize::from(meta.firing[(first + i) as usize & (MAX_FIRINGS - 1)].rule) & (MAX_RULES - 1);
-            let bit = 1 << (matched % 64);
-            if applies[matched / 64] & bit != 0 && verdict::about(table, &who, matched as u32 / 64) & bit != 0 {
-                rule = rule.min(matched as u32);
-                break;
-            }
-            i += 1;
-        }
+        rule = rule.min(first_listed(table, u32::from(list), asked, who.classes, phase));
     }
     let action = walk::action(meta, rule, op as u32, u32::from(scope));
     Verdict { action, rule: if rule == walk::NO_RULE { NO_RULE } else { rule as u16 } }
 }
 
-/// The first rule that applies to the operation whatever the address.
-#[inline(always)]
-fn first_unconditional(meta: &Meta, table: u32, who: &Who, row: usize, scope: u8) -> u32 {
+/// The first rule of `list`, those that match an address in their order, that applies to what is `asked`: the operation
+/// shifted left by one, and the scope. `classes` and `phase` say who asks, as in [`verdict::rules_about`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_listed(table: u32, list: u32, asked: u32, classes: u64, phase: u32) -> u32 {
+    let Some(meta) = verdict::meta(table) else { return walk::NO_RULE };
+    let applies = &meta.applies[(asked >> 1) as usize & (OP_ROWS - 1)][asked as usize & 1];
+    let packed = meta.list[list as usize & (MAX_LISTS - 1)];
+    let (count, first) = (packed & 0xff, packed >> 8);
+    let mut i = 0;
+    while i < MAX_LIST_LEN as u32 {
+        if i >= count {
+            break;
+        }
+        let rule = u32::from(meta.firing[(first + i) as usize & (MAX_FIRINGS - 1)].rule) & (MAX_RULES as u32 - 1);
+        let bit = 1 << (rule % 64);
+        if applies[(rule / 64) as usize & (RULE_WORDS - 1)] & bit != 0
+            && verdict::rules_about(table, classes, phase, rule / 64) & bit != 0
+        {
+            return rule;
+        }
+        i += 1;
+    }
+    walk::NO_RULE
+}
+
+/// The first rule that applies to what is `asked` whatever the address: see [`first_listed`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_unconditional(table: u32, asked: u32, classes: u64, phase: u32) -> u32 {
+    let Some(meta) = verdict::meta(table) else { return walk::NO_RULE };
+    let (row, scope) = ((asked >> 1) as usize & (OP_ROWS - 1), asked as usize & 1);
     let mut word = 0;
     while word < RULE_WORDS {
         if word as u32 >= meta.words {
             break;
         }
-        let mut rules = meta.applies[row][scope as usize & 1][word] & !meta.needs[row][NEED_OBJECT][word];
+        let mut rules = meta.applies[row][scope][word] & !meta.needs[row][NEED_OBJECT][word];
         if rules != 0 {
-            rules &= verdict::about(table, who, word as u32);
+            rules &= verdict::rules_about(table, classes, phase, word as u32);
         }
         if rules != 0 {
             return word as u32 * 64 + rules.trailing_zeros();
@@ -188,19 +202,21 @@ pub fn connected(slot: u32, member: &Member, task: u64, fd: u32, result: i64) {
 pub fn connected_sock(slot: u32, member: &Member, task: u64, sock: u64, result: i64) {
     let Some(family) = read::<u16>(sock, offset!(sock_family)) else { return };
     if family == AF_UNIX {
-        if result >= 0 {
-            connected_unix(slot, member, sock);
+        if result >= 0 && !hooked(HOOK_UNIX) {
+            let peer = unix_peer(sock);
+            judge_unix(slot, member, peer, Op::Connect, Backend::Signal);
         }
     } else if family == AF_INET || family == AF_INET6 {
         spoke_to_network(slot, member, task, family);
     }
 }
 
-/// Judges what a unix socket is connected to.
+/// Judges the unix socket `peer` as the other end of a connection or datagram, and tells; the backend that was used.
+/// 0 is one that could not be found out.
 #[inline(always)]
-fn connected_unix(slot: u32, member: &Member, sock: u64) {
+pub fn judge_unix(slot: u32, member: &Member, peer: u64, op: Op, backend: Backend) -> Backend {
     let judged = verdict::begin(slot, member);
-    let name = unix_name(slot, sock);
+    let name = unix_name(slot, peer);
     verdict::clear(slot);
     let mut facts = 0;
     if name.unknown() {
@@ -208,12 +224,12 @@ fn connected_unix(slot: u32, member: &Member, sock: u64) {
     } else {
         verdict::add_path(slot, name.start(), INTO_TO);
     }
-    let verdict = if judged { verdict::of(slot, Op::Connect, member.scope, facts) } else { Verdict::UNJUDGED };
-    let Some(work) = work(slot) else { return };
+    let verdict = if judged { verdict::of(slot, op, member.scope, facts) } else { Verdict::UNJUDGED };
+    let Some(work) = work(slot) else { return backend };
     // SAFETY: the slot has one user.
     let table = unsafe { (*work).table };
-    let backend = act::by_signal(table, verdict, member.call);
-    emit::begin::<Connect>(slot, Kind::Connect, Op::Connect, member);
+    let backend = act::by(backend, table, verdict, member.call);
+    emit::begin::<Connect>(slot, Kind::Connect, op, member);
     if let Some(head) = emit::head_of(slot) {
         emit::decided(head, table, verdict, backend);
         if name.unknown() {
@@ -226,17 +242,21 @@ fn connected_unix(slot: u32, member: &Member, sock: u64) {
     }
     emit::set_body(slot, body);
     emit::send(slot);
+    backend
 }
 
-/// Writes the other end's name into the slot's text: the path it is bound to, or `@` and its abstract name.
+/// What a unix socket is connected to, 0 where that can't be found out.
 #[inline(always)]
-fn unix_name(slot: u32, sock: u64) -> Resolved {
-    if offset!(unix_peer) == u64::from(ABSENT) {
+fn unix_peer(sock: u64) -> u64 {
+    if offset!(unix_peer) == u64::from(ABSENT) { 0 } else { read_or_zero(sock, offset!(unix_peer)) }
+}
+
+/// Writes a unix socket's name into the slot's text: the path it is bound to, or `@` and its abstract name.
+#[inline(always)]
+fn unix_name(slot: u32, peer: u64) -> Resolved {
+    if peer == 0 || offset!(unix_peer) == u64::from(ABSENT) {
         return Resolved::NOTHING;
     }
-    let Some(peer) = read::<u64>(sock, offset!(unix_peer)).filter(|peer| *peer != 0) else {
-        return Resolved::NOTHING;
-    };
     let dentry: u64 = read_or_zero(peer, offset!(unix_dentry));
     if dentry != 0 {
         let mnt: u64 = read_or_zero(peer, offset!(unix_mnt));

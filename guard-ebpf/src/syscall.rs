@@ -7,10 +7,11 @@
 use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::BtfTracePointContext;
+use guard_common::offsets::HOOK_FILE;
 
 use crate::file::O_TRUNC;
 use crate::kernel::{self, read_or_zero};
-use crate::maps::{SLOT_SYSCALL, offset, slot};
+use crate::maps::{SLOT_SYSCALL, hooked, offset, slot};
 use crate::{act, file, net, tree};
 
 /// `TS_COMPAT`: the call came by the 32-bit entry, also from a 64-bit program (`arch/x86/include/asm/thread_info.h`).
@@ -108,7 +109,7 @@ pub fn returned(ctx: &BtfTracePointContext) -> i32 {
     let interest = if compat { interest_32(number) } else { interest_64(number) };
     let slot = slot(SLOT_SYSCALL);
     match interest {
-        Interest::Opened if result >= 0 => {
+        Interest::Opened if result >= 0 && !hooked(HOOK_FILE) => {
             // SAFETY: as above.
             let registers = unsafe { ((*regs).rcx, (*regs).rsi, (*regs).rdx) };
             file::opened(slot, &member, task, result as u32, flags_asked(compat, number, registers));

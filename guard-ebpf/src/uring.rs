@@ -6,10 +6,10 @@
 //! user space, so there the signal kills the process while it runs; see docs/architecture.md.
 
 use aya_ebpf::programs::BtfTracePointContext;
-use guard_common::offsets::ABSENT;
+use guard_common::offsets::{ABSENT, HOOK_FILE};
 
 use crate::kernel::{self, read};
-use crate::maps::{SLOT_URING, offset, slot};
+use crate::maps::{SLOT_URING, hooked, offset, slot};
 use crate::{act, file, net, tree};
 
 /// `IORING_OP_CONNECT`.
@@ -39,7 +39,7 @@ pub fn completed(ctx: &BtfTracePointContext) -> i32 {
     let slot = slot(SLOT_URING);
     let task = kernel::current();
     match opcode {
-        OP_OPENAT | OP_OPENAT2 if result >= 0 => {
+        OP_OPENAT | OP_OPENAT2 if result >= 0 && !hooked(HOOK_FILE) => {
             // A descriptor in the ring's own table: the file is not among the process's, and is not judged unseen.
             let fixed = offset!(io_open_slot) == u64::from(ABSENT)
                 || read::<u32>(request, offset!(io_cmd) + offset!(io_open_slot)) != Some(0);

@@ -176,7 +176,13 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// Names the hook that refused.
     pub fn attach(&mut self) -> anyhow::Result<()> {
-        self.kernel.attach()
+        self.kernel.attach()?;
+        for (hook, why) in &self.kernel.refused_hooks {
+            eprintln!(
+                "guard: this kernel keeps guard from its security hook {hook}; without it, less is prevented: {why}"
+            );
+        }
+        Ok(())
     }
 
     /// Enters the agents that run already; how many processes that were.
@@ -231,6 +237,13 @@ impl<'a> Watch<'a> {
         let event = self.event_of_start(&member, pid, clock::now_since_boot());
         self.publish(&event);
         Ok(())
+    }
+
+    /// The backends in use, in words, the strongest first.
+    #[must_use]
+    pub fn backends(&self) -> String {
+        let words: Vec<&str> = self.kernel.backends().into_iter().map(Backend::word).collect();
+        words.join(", ")
     }
 
     /// The totals so far.
@@ -349,6 +362,8 @@ impl<'a> Watch<'a> {
     fn learn(&mut self, record: &Record) {
         let head = &record.head;
         match &record.body {
+            // What was refused has not happened.
+            Body::Exec { .. } if head.backend == Backend::Lsm as u8 => {}
             Body::Exec { body, enrol, path, cwd, session, call, argv } => {
                 let whole = head.flags & FLAG_PATH_UNKNOWN == 0;
                 let image = tell::image(head, if whole { path } else { &[] }, cwd, argv);

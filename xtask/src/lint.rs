@@ -50,7 +50,9 @@ fn kernel_clippy() -> Result<()> {
     clippy.args(["clippy", "--quiet", "--package", "guard-ebpf", "--bins", "--release"]);
     clippy.args(["--target", "bpfel-unknown-none", "--target-dir"]).arg(workspace::target()?.join("ebpf-clippy"));
     // What aya-build gives the real build, and our build script to aya-build.
-    clippy.env("RUSTC_BOOTSTRAP", "aya_ebpf").env("CARGO_ENCODED_RUSTFLAGS", r#"--cfg=bpf_target_arch="x86_64""#);
+    clippy
+        .env("RUSTC_BOOTSTRAP", "aya_ebpf,guard_ebpf")
+        .env("CARGO_ENCODED_RUSTFLAGS", r#"--cfg=bpf_target_arch="x86_64""#);
     // Set for us by rustup's and cargo's own proxies, of the other compiler.
     for name in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTC_WORKSPACE_WRAPPER"] {
         clippy.env_remove(name);

@@ -54,9 +54,10 @@ impl Daemon {
         watch.attach()?;
         let running = watch.seed()?;
         eprintln!(
-            "guard: guarding {} on this machine, mode {}; {running} processes were running already",
+            "guard: guarding {} on this machine, mode {}, by {}; {running} processes were running already",
             names.join(", "),
-            watch.mode().word()
+            watch.mode().word(),
+            watch.backends()
         );
         let mut changes = self.common.policy_file().map(|path| Changes::of(&path)).transpose()?;
         let mut tick = ticks();

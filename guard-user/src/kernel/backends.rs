@@ -51,19 +51,52 @@ pub fn sees_uring(types: &Types) -> bool {
     types.tracepoint_arguments("io_uring_complete") == Some(URING_ARGUMENTS)
 }
 
+/// Where the kernel lists its security modules.
+const LSM_LIST: &str = "/sys/kernel/security/lsm";
+
+/// Whether programs on security hooks are asked at all: they load on every kernel that has them built in, but run only
+/// where `bpf` is among the security modules that were chosen at boot.
+#[must_use]
+pub fn lsm_in_force() -> bool {
+    std::fs::read_to_string(LSM_LIST).is_ok_and(|list| list.trim().split(',').any(|module| module == "bpf"))
+}
+
 const fn hold(op: Op, what: &'static str, reach: Reach, backend: Backend, how: &'static str) -> Hold {
     Hold { op, what, reach, backend, how }
 }
 
+/// What a kernel lets guard do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Abilities {
+    /// Programs on security hooks are asked ([`lsm_in_force`]).
+    pub lsm: bool,
+    /// What is done through `io_uring` is seen where no security hook is asked ([`sees_uring`]); `None` where nothing is to
+    /// be said of it.
+    pub uring: Option<bool>,
+}
+
+/// [`Hold::what`] of execs that only their words tell apart, which are not there yet when the kernel asks.
+pub const EXEC_BY_WORDS: &str = "executing a program, where its words or its standard input decide";
+const KILLED: &str = "contained: killed before its first instruction";
+const NETWORK: &str = "TCP connections, UDP connections and datagrams, IPv4 and IPv6";
+const THROUGH: &str = "prevented, through io_uring too";
+
 /// What is so on every kernel that guard runs on.
-const ALWAYS: [Hold; 7] = [
+const ALWAYS: [Hold; 3] = [
+    hold(Op::Connect, NETWORK, Reach::Prevented, Backend::Cgroup, THROUGH),
+    hold(Op::Send, NETWORK, Reach::Prevented, Backend::Cgroup, THROUGH),
     hold(
-        Op::Exec,
-        "executing a program",
+        Op::Outlive,
+        "outliving the session",
         Reach::Contained,
         Backend::Signal,
-        "contained: killed before its first instruction",
+        "ended from user space half a second after the session",
     ),
+];
+
+/// What is so without security hooks.
+const BY_SIGNAL: [Hold; 6] = [
+    hold(Op::Exec, "executing a program", Reach::Contained, Backend::Signal, KILLED),
     hold(
         Op::Read,
         "opening a file to read",
@@ -79,18 +112,11 @@ const ALWAYS: [Hold; 7] = [
         "contained: nothing is written by that thread, but what `O_TRUNC` has truncated and `O_CREAT` has created stays",
     ),
     hold(
-        Op::Connect,
-        "TCP connections, UDP connections and datagrams, IPv4 and IPv6",
-        Reach::Prevented,
-        Backend::Cgroup,
-        "prevented, through io_uring too",
-    ),
-    hold(
-        Op::Send,
-        "TCP connections, UDP connections and datagrams, IPv4 and IPv6",
-        Reach::Prevented,
-        Backend::Cgroup,
-        "prevented, through io_uring too",
+        Op::Read,
+        "receiving a descriptor of a file over a unix socket",
+        Reach::NotSeen,
+        Backend::None,
+        "not judged",
     ),
     hold(
         Op::Connect,
@@ -99,25 +125,42 @@ const ALWAYS: [Hold; 7] = [
         Backend::Signal,
         "contained: no byte is sent by that thread; the other side sees the connection open and close",
     ),
-    hold(
-        Op::Outlive,
-        "outliving the session",
-        Reach::Contained,
-        Backend::Signal,
-        "ended from user space half a second after the session",
-    ),
+    hold(Op::Send, "datagrams to unix sockets", Reach::NotSeen, Backend::None, "not seen"),
 ];
 
-/// What guard can do, operation by operation. `uring` says whether [`sees_uring`]; without it nothing is said of
-/// `io_uring`.
+/// What is so where security hooks are asked.
+const BY_LSM: [Hold; 7] = [
+    hold(Op::Exec, "executing a program", Reach::Prevented, Backend::Lsm, "prevented where its path decides"),
+    hold(Op::Exec, EXEC_BY_WORDS, Reach::Contained, Backend::Signal, KILLED),
+    hold(Op::Read, "opening a file to read", Reach::Prevented, Backend::Lsm, "prevented"),
+    hold(
+        Op::Write,
+        "opening a file to write",
+        Reach::Prevented,
+        Backend::Lsm,
+        "prevented, before it is truncated; what `O_CREAT` has created stays",
+    ),
+    hold(
+        Op::Read,
+        "receiving a descriptor of a file over a unix socket",
+        Reach::Prevented,
+        Backend::Lsm,
+        "prevented",
+    ),
+    hold(Op::Connect, "connecting to a unix socket", Reach::Prevented, Backend::Lsm, "prevented"),
+    hold(Op::Send, "datagrams to unix sockets", Reach::Prevented, Backend::Lsm, "prevented"),
+];
+
+/// What guard can do, operation by operation.
 #[must_use]
-pub fn holds(uring: Option<bool>) -> Vec<Hold> {
+pub fn holds(abilities: Abilities) -> Vec<Hold> {
     let mut holds = ALWAYS.to_vec();
-    if let Some(seen) = uring {
-        let (reach, backend, how) = if seen {
-            (Reach::Contained, Backend::Signal, "contained")
-        } else {
-            (Reach::NotSeen, Backend::None, "not seen")
+    holds.extend_from_slice(if abilities.lsm { &BY_LSM } else { &BY_SIGNAL });
+    if let Some(seen) = abilities.uring {
+        let (reach, backend, how) = match (abilities.lsm, seen) {
+            (true, _) => (Reach::Prevented, Backend::Lsm, "prevented"),
+            (false, true) => (Reach::Contained, Backend::Signal, "contained"),
+            (false, false) => (Reach::NotSeen, Backend::None, "not seen"),
         };
         holds.extend([
             hold(Op::Read, "opening a file to read through io_uring", reach, backend, how),

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, ProgramError};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfLoader};
+use guard_common::offsets::{HOOK_FILE, HOOK_SLOTS, HOOK_UNIX};
 use guard_common::table::{Block, Classes, NO_WORD, VERSION};
 use guard_common::tree::{COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, Places};
+use guard_common::words::Backend;
 
 use super::{backends, offsets};
 use crate::policy::{self, Compiled, Tables};
@@ -29,6 +31,15 @@ const TRACEPOINTS: &[(&str, &str)] = &[
 
 /// The programs of the control group's hooks.
 const CGROUP_PROGRAMS: &[&str] = &["on_connect4", "on_connect6", "on_sendmsg4", "on_sendmsg6"];
+
+/// The security hooks' programs: program, hook, and what they take over (`HOOK_*`), if they take it over from others.
+const HOOKS: &[(&str, &str, u32)] = &[
+    ("on_file_open", "file_open", HOOK_FILE),
+    ("on_file_receive", "file_receive", 0),
+    ("on_bprm_check", "bprm_check_security", 0),
+    ("on_unix_connect", "unix_stream_connect", HOOK_UNIX),
+    ("on_unix_send", "unix_may_send", 0),
+];
 
 /// What can be chosen at load.
 #[derive(Clone, Debug)]
@@ -67,6 +78,13 @@ pub struct Kernel {
     active_place: u32,
     /// Whether opens through `io_uring` are seen.
     pub sees_uring: bool,
+    /// Security hooks that guard's programs are on.
+    on_hooks: Vec<&'static str>,
+    /// Loaded, and not attached yet.
+    hooks: Vec<&'static (&'static str, &'static str, u32)>,
+    taken_over: Array<MapData, u32>,
+    /// Those that this kernel refuses, and why.
+    pub refused_hooks: Vec<(&'static str, String)>,
 }
 
 impl Kernel {
@@ -81,19 +99,22 @@ impl Kernel {
         drop(types);
         raise_memlock();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!(error).context(what))? as u32;
+        let lsm = backends::lsm_in_force();
         let told = guard_common::offsets::Settings {
             offsets: found,
             host_wide: u32::from(settings.host_wide),
             bulk_wake: (settings.bulk_ring / 16).min(256 << 10),
             verdict_wake: (settings.verdict_ring / 16).min(64 << 10),
+            hook_slots: cpus * PROGRAMS_PER_CPU,
         };
+        let slots = PROGRAMS_PER_CPU + if lsm { HOOK_SLOTS } else { 0 };
         let mut loader = EbpfLoader::new();
         let log_level = if settings.debug { u8::MAX } else { 0 };
         let mut ebpf = loader
             .override_global("SETTINGS", &told, true)
             .override_global(aya_log::LEVEL, &log_level, false)
             .map_max_entries("MEMBERS", settings.max_processes)
-            .map_max_entries("WORK", cpus * PROGRAMS_PER_CPU)
+            .map_max_entries("WORK", cpus * slots)
             .map_max_entries("DOOMED", pid_max()? / DOOMED_PER_BLOCK as u32 + 1)
             .map_max_entries("VERDICTS", settings.verdict_ring)
             .map_max_entries("BULK", settings.bulk_ring)
@@ -112,9 +133,16 @@ impl Kernel {
             active: Array::try_from(take(&mut ebpf, "ACTIVE")?)?,
             active_place: 1,
             sees_uring,
+            on_hooks: Vec::new(),
+            hooks: Vec::new(),
+            taken_over: Array::try_from(take(&mut ebpf, "HOOKS")?)?,
+            refused_hooks: Vec::new(),
             ebpf,
         };
         kernel.load_programs(settings.debug)?;
+        if lsm {
+            kernel.load_hooks()?;
+        }
         kernel.install(policy, |_, _| Ok(()))?;
         kernel.set_homes()?;
         Ok(kernel)
@@ -139,6 +167,34 @@ impl Kernel {
         Ok(())
     }
 
+    /// Loads what goes on security hooks. One that this kernel lacks or refuses is left out, by its name.
+    fn load_hooks(&mut self) -> anyhow::Result<()> {
+        let btf = Btf::from_sys_fs().context("this kernel's BTF can't be read")?;
+        for hook in HOOKS {
+            let (program, name, _) = hook;
+            match self.hook_program(program)?.load(name, &btf) {
+                Ok(()) => self.hooks.push(hook),
+                Err(error) => self.refused_hooks.push((name, format!("{:#}", refused(program, error)))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Attaches what is on security hooks, and says so to the others, which leave to them what they judge.
+    fn attach_hooks(&mut self) -> anyhow::Result<()> {
+        let mut taken_over = 0;
+        for (program, name, takes_over) in std::mem::take(&mut self.hooks) {
+            match self.hook_program(program)?.attach() {
+                Ok(_) => {
+                    taken_over |= takes_over;
+                    self.on_hooks.push(name);
+                }
+                Err(error) => self.refused_hooks.push((name, error.to_string())),
+            }
+        }
+        self.taken_over.set(0, taken_over, 0).context("the security hooks could not be put in force")
+    }
+
     /// Attaches the programs; from here on, what the policy forbids is stopped.
     ///
     /// # Errors
@@ -158,7 +214,14 @@ impl Kernel {
         for (name, hook) in TRACEPOINTS {
             self.tracepoint(name)?.attach().with_context(|| format!("{hook} refused guard's program"))?;
         }
-        Ok(())
+        self.attach_hooks()
+    }
+
+    /// The backends in use, the strongest first.
+    #[must_use]
+    pub fn backends(&self) -> Vec<Backend> {
+        let lsm = (!self.on_hooks.is_empty()).then_some(Backend::Lsm);
+        lsm.into_iter().chain([Backend::Cgroup, Backend::Signal]).collect()
     }
 
     /// Puts a policy in force, at once and whole.
@@ -365,6 +428,11 @@ impl Kernel {
     }
 
     fn tracepoint(&mut self, name: &str) -> anyhow::Result<&mut BtfTracePoint> {
+        let program = self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    fn hook_program(&mut self, name: &str) -> anyhow::Result<&mut Lsm> {
         let program = self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))?;
         Ok(program.try_into()?)
     }

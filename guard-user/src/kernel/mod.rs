@@ -8,7 +8,7 @@ mod offsets;
 mod requirements;
 mod signal;
 
-pub use backends::{Hold, Reach, holds, sees_uring};
+pub use backends::{Abilities, EXEC_BY_WORDS, Hold, Reach, holds, lsm_in_force, sees_uring};
 pub use load::{Kernel, Settings};
 pub use offsets::{find as find_offsets, kernel_types};
 pub use requirements::check as check_requirements;

@@ -90,8 +90,9 @@ pub struct Open {
     pub truncated: bool,
     /// The file's flags, as the kernel keeps them.
     pub flags: u32,
-    /// The descriptor.
-    pub result: i32,
+    /// The descriptor, where it was judged after the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<i32>,
 }
 
 /// How a process ended: one of both.

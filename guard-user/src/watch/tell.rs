@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt as _;
 
 use guard_common::event::{
-    FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Head, NO_RULE, OPENED_CREATED,
-    OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
+    FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Head, NO_DESCRIPTOR, NO_RULE,
+    OPENED_CREATED, OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
 };
 use guard_common::tree::{Id, Member, id_of};
 use guard_common::words::{Action, Backend, Op, Scope};
@@ -48,10 +48,11 @@ impl Watch<'_> {
         let head = record.head;
         let mut event = self.event_of_head(&head);
         match &record.body {
-            Body::Exec { enrol, path, argv, .. } => {
+            Body::Exec { body, enrol, path, argv, .. } => {
                 event.op = if *enrol { "session-start" } else { Op::Exec.word() };
                 event.path = known(path);
-                event.argv = Some(words(argv));
+                // What was refused before it could begin has none yet.
+                event.argv = (body.argv_total > 0).then(|| words(argv));
                 event.argv_cut = head.flags & FLAG_ARGV_CUT != 0;
                 if *enrol {
                     self.add_places(&mut event, head.tree);
@@ -69,14 +70,16 @@ impl Watch<'_> {
                     created: opened(OPENED_CREATED),
                     truncated: opened(OPENED_TRUNCATED),
                     flags: body.file_flags,
-                    result: body.result,
+                    result: (body.result != NO_DESCRIPTOR).then_some(body.result),
                 });
                 let mut verdict = self.verdict_of(&head);
-                if verdict.backend == Some(Backend::Signal.word()) {
-                    // The signal comes after the fact.
-                    let stays = [(OPENED_CREATED, "created"), (OPENED_TRUNCATED, "truncated")];
-                    verdict.happened = stays.iter().filter(|(bit, _)| opened(*bit)).map(|(_, what)| *what).collect();
-                }
+                // The signal comes after the fact; where the kernel asks before it opens, it has created already.
+                let stays: &[_] = match Backend::from_number(head.backend) {
+                    Some(Backend::Signal) => &[(OPENED_CREATED, "created"), (OPENED_TRUNCATED, "truncated")],
+                    Some(Backend::Lsm) => &[(OPENED_CREATED, "created")],
+                    _ => &[],
+                };
+                verdict.happened = stays.iter().filter(|(bit, _)| opened(*bit)).map(|(_, what)| *what).collect();
                 event.verdict = Some(verdict);
             }
             Body::Connect { body, path } => {

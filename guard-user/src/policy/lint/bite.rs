@@ -3,7 +3,7 @@
 use guard_common::words::{Action, Op};
 
 use super::Notes;
-use crate::kernel::{Reach, holds};
+use crate::kernel::{Abilities, EXEC_BY_WORDS, Hold, Reach, holds, lsm_in_force};
 use crate::policy::net::Target;
 use crate::policy::rule::Rule;
 use crate::policy::{Problem, Whole};
@@ -14,12 +14,12 @@ const NAMED: usize = 8;
 /// Looks at what is denied. It is said once: a policy has many denials, and for all of them it is the same.
 pub fn look(whole: &Whole, notes: &mut Notes) {
     let rules: Vec<&Rule> = whole.policy.rules.iter().filter(|rule| rule.action == Action::Deny).collect();
-    let holds: Vec<_> = holds(None)
+    let abilities = Abilities { lsm: lsm_in_force(), uring: None };
+    let holds: Vec<_> = holds(abilities)
         .into_iter()
-        .filter(|hold| hold.reach == Reach::Contained && rules.iter().any(|rule| is_about(rule, hold.op)))
+        .filter(|hold| hold.reach == Reach::Contained && rules.iter().any(|rule| is_about(rule, hold)))
         .collect();
-    let rules: Vec<&Rule> =
-        rules.into_iter().filter(|rule| holds.iter().any(|hold| is_about(rule, hold.op))).collect();
+    let rules: Vec<&Rule> = rules.into_iter().filter(|rule| holds.iter().any(|hold| is_about(rule, hold))).collect();
     let Some(first) = rules.first() else { return };
     let mut names: Vec<String> = rules.iter().take(NAMED).map(|rule| format!("`{}`", rule.name)).collect();
     if rules.len() > NAMED {
@@ -33,9 +33,12 @@ pub fn look(whole: &Whole, notes: &mut Notes) {
     );
 }
 
-/// Whether the rule is about `op` on something that is contained where it is denied: of connections, only those to
-/// unix sockets are.
-fn is_about(rule: &Rule, op: Op) -> bool {
+/// Whether the rule is about what `hold` contains: of connections, only those to unix sockets are; of execs, where the
+/// kernel asks before, only those that are told apart by their words.
+fn is_about(rule: &Rule, hold: &Hold) -> bool {
     let sockets = |targets: &Vec<Target>| targets.iter().any(|target| !matches!(target, Target::Net(_)));
-    rule.ops.contains(&op) && (op != Op::Connect || rule.to.as_ref().is_none_or(sockets))
+    let words = rule.argv.is_some() || rule.network_stdin;
+    rule.ops.contains(&hold.op)
+        && (hold.op != Op::Connect || rule.to.as_ref().is_none_or(sockets))
+        && (hold.what != EXEC_BY_WORDS || words)
 }
