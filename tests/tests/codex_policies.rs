@@ -5,12 +5,13 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use support::codex::{Desk, Mode, PATCH, SECRET};
-use support::guard::{Guard, Guarded, binary, policies};
+use support::codex::{Desk, Mode, PATCH, SECRET, quit};
+use support::guard::{Events, Guard, Guarded, binary, policies};
 use support::http::{Response, Server};
 use support::model::{Model, Script};
 use support::net;
 use support::place::Scratch;
+use support::pty::Terminal;
 use support::run::Job;
 use support::stage::{text, until};
 
@@ -47,9 +48,9 @@ fn guard(desk: &Desk, policy: &str) -> Guard {
 
 /// What is not simply allowed, with its rule, but for Codex's own look for plugins: whether it comes to that depends on how
 /// long the session lasts.
-fn told(guarded: &Guarded) -> Vec<(&str, &Value)> {
-    guarded.events.none_lost();
-    let judged = guarded.events.0.iter().filter(|event| !["", "allow"].contains(&text(event, "/verdict/action")));
+fn told(events: &Events) -> Vec<(&str, &Value)> {
+    events.none_lost();
+    let judged = events.0.iter().filter(|event| !["", "allow"].contains(&text(event, "/verdict/action")));
     judged.filter(|event| !looks_for_plugins(event)).map(|event| (text(event, "/verdict/rule"), event)).collect()
 }
 
@@ -88,7 +89,7 @@ fn session(policy: &str, mode: Mode, then: &[&str], expected: &[&str]) {
         let results = worked(&model, &guarded, mode, then.len());
         assert!(!results.iter().any(|result| result.contains("fetched")), "{results:?}");
         assert!(!model.was_told(SECRET), "{results:?}");
-        let told = told(&guarded);
+        let told = told(&guarded.events);
         assert_eq!(rules(&told), expected, "{told:#?}");
         assert!(told.iter().all(|(_, event)| event["verdict"]["enforced"] == true), "{told:#?}");
     });
@@ -118,6 +119,25 @@ fn strict_around_codexs_own_sandbox() {
     session("strict", Mode::Sandboxed, &[READ_SECRET], &["secrets"]);
 }
 
+/// The interactive Codex has a server of its own, that it talks to over a socket in its folder.
+#[test]
+fn strict_in_a_terminal() {
+    net::alone(|| {
+        let model = Model::start(8765, script(&[FETCH]), &[("/data", "fetched")]).expect("a model");
+        let desk = desk("strict", &model);
+        let guard = guard(&desk, "strict");
+        let mut terminal = Terminal::start(&guard.job(&desk.interactive("do it")));
+        terminal.wait_until("the turn is over", || terminal.screen().contains("All done."));
+        quit(&mut terminal);
+        assert!(terminal.wait().code().is_some(), "it was not killed: {}", terminal.screen());
+        let results = model.results();
+        assert!(results[WORKED - 1].contains("tidy") && !results[WORKED].contains("fetched"), "{results:?}");
+        let events = guard.events();
+        let told = told(&events);
+        assert_eq!(rules(&told), ["no-network"], "{told:#?}");
+    });
+}
+
 /// What a script sets up before, with the network and with keys, is all that there is then.
 #[test]
 fn isolated() {
@@ -135,12 +155,34 @@ fn isolated() {
             assert!(results[0].contains("fetched"), "{results:?}");
             assert!(!results[1].contains("fetched") && !model.was_told(SECRET), "{results:?}");
             assert!(fs::read_to_string(desk.scratch().join("key")).is_ok_and(|key| key.contains(SECRET)));
-            let told = told(&guarded);
+            let told = told(&guarded.events);
             assert_eq!(rules(&told), ["no-network", "secrets", "elsewhere"], "{told:#?}");
             let begun: Vec<&str> = guarded.events.op("phase").map(|event| text(event, "/phase")).collect();
             assert_eq!(begun, ["execution"], "{switch}");
         });
     }
+}
+
+/// Where sessions begin with Codex they begin without the network, even if what it was told makes its command line too long to
+/// be judged.
+#[test]
+fn isolated_guarded_by_the_daemon() {
+    net::alone(|| {
+        let model = Model::start(8765, script(&[FETCH]), &[("/data", "fetched")]).expect("a model");
+        let desk = desk("isolated", &model);
+        let policy = fs::read_to_string(policies().join("isolated.toml")).expect("the policy");
+        // No other Codex that happens to run on this machine.
+        let own = format!("exe = [\"{}/**/codex\"]", desk.scratch().path().display());
+        let daemon = Guard::new(desk.scratch(), &policy.replacen("exe = [\"**/codex\"]", &own, 1)).daemon();
+        let prompt = "do it ".repeat(1000);
+        let done = desk.exec(&desk.native(), Mode::Bypass, &prompt).run();
+        let guarded = Guarded { done, ..daemon.stop() };
+        let results = worked(&model, &guarded, Mode::Bypass, 1);
+        assert!(!results[0].contains("fetched"), "{results:?}");
+        let told = told(&guarded.events);
+        assert_eq!(rules(&told), ["no-network"], "{told:#?}");
+        assert_eq!(text(guarded.events.op("phase").next().expect("a phase"), "/phase"), "execution");
+    });
 }
 
 const SEND: &str = "python3 -c 'import socket; \
@@ -162,7 +204,7 @@ fn local_model_leaves_this_machine_alone() {
         let desk = desk("local-model", &model);
         let guarded = guard(&desk, "local-model").run(&desk.exec(&desk.native(), Mode::Bypass, "do it"));
         assert!(worked(&model, &guarded, Mode::Bypass, 1)[0].contains("fetched"));
-        assert_eq!(rules(&told(&guarded)), Vec::<&str>::new());
+        assert_eq!(rules(&told(&guarded.events)), Vec::<&str>::new());
     });
 }
 
@@ -195,7 +237,7 @@ fn audit() {
         let results = worked(&model, &guarded, Mode::Bypass, then.len());
         assert!(results[0].contains(SECRET) && results[1].contains("fetched"), "{results:?}");
         assert!(desk.scratch().join("outside").exists());
-        let told = told(&guarded);
+        let told = told(&guarded.events);
         assert!(told.iter().all(|(_, event)| event["verdict"]["enforced"] == false), "{told:#?}");
         let (commands, others): (Vec<_>, Vec<_>) = told.iter().copied().partition(|(rule, _)| *rule == "commands");
         assert_eq!(rules(&others), ["secrets", "network", "elsewhere"], "{others:#?}");
@@ -249,7 +291,7 @@ fn supply_chain() {
         let lock = fs::read_to_string(desk.repo().join("package-lock.json")).expect("npm wrote it");
         assert!(lock.contains("demo.tgz") && lock.ends_with("}\n"), "{lock}");
 
-        let told = told(&guarded);
+        let told = told(&guarded.events);
         let expected = ["installs", "fetches", "checked-out", "lock-files", "registries", "publish"];
         assert_eq!(rules(&told), expected, "{told:#?}");
         assert!(told[0].1["argv"].to_string().contains("demo@1.0.0"), "{told:#?}");
@@ -271,6 +313,6 @@ fn supply_chain_of_one_command() {
         let policy = policies().join("supply-chain.toml");
         let guarded = Guard::of(&scratch, policy).run(&job.arg(format!("http://{}", registry.addr())));
         assert_eq!(guarded.done.code(), 0, "{}", guarded.done.err());
-        assert_eq!(rules(&told(&guarded)), ["installs", "fetches"]);
+        assert_eq!(rules(&told(&guarded.events)), ["installs", "fetches"]);
     });
 }
