@@ -77,7 +77,7 @@ fn one_is_in_force_by_its_name() {
     };
     assert_eq!(run("audit").code(), 0);
     let done = run("strict");
-    assert_eq!(done.code(), 137, "{}", done.err());
+    assert_ne!(done.code(), 0, "{}", done.err());
     assert!(done.err().contains("; rule run-later: "), "{}", done.err());
 }
 
