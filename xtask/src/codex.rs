@@ -12,7 +12,7 @@ use crate::{host, say, setup, workspace};
 const VERSION: &str = include_str!("../../tests/support/codex-version.txt").trim_ascii();
 
 /// What the demo and the tests call beside Codex, and the Debian packages these are in.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("git", "git"),
     ("curl", "curl"),
     ("python3", "python3"),
@@ -22,6 +22,10 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("npm", "npm"),
     ("sudo", "sudo"),
     ("wget", "wget"),
+    ("busybox", "busybox"),
+    ("ip", "iproute2"),
+    ("ssh", "openssh-client"),
+    ("tmux", "tmux"),
 ];
 
 /// Installs Codex where it isn't yet, with the programs around it, and says where.
@@ -52,7 +56,8 @@ fn installed(folder: &Path) -> bool {
         && text.contains(&format!("\"version\": \"{VERSION}-linux-"))
 }
 
-fn programs() -> Result<()> {
+/// Makes sure of the programs around Codex.
+pub fn programs() -> Result<()> {
     let mut missing: Vec<_> = PROGRAMS.iter().filter(|(name, _)| host::program(name).is_none()).collect();
     if missing.is_empty() {
         return Ok(());

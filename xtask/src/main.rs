@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod codex;
 mod demo;
+mod evasion;
 mod fuzz;
 mod host;
 mod lint;
@@ -28,6 +29,8 @@ enum Task {
     Demo(demo::Options),
     /// Measure what guard costs, as ratios against this machine without guard.
     Bench(bench::Options),
+    /// Try all ways out that we know of, under guard, and hold docs/threat-model.md against what came of them.
+    Evasion(evasion::Options),
     /// Check formatting, lints, licences, sources and advisories.
     Lint,
     /// Run all tests against this machine's kernel.
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Task::Build(options) => build::run(&options),
         Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Evasion(options) => evasion::run(&options),
         Task::Lint => lint::run(),
         Task::Test(options) => test::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
