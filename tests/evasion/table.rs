@@ -18,7 +18,7 @@ pub fn render(found: &[(&Way, Found)], ran: Column) -> String {
     let ways: Vec<&Way> = found.iter().map(|(way, _)| *way).collect();
     let _infallible = write!(text, "{}", sums(&ways));
     let heads: Vec<&str> = Column::ALL.iter().map(|column| column.word()).collect();
-    let _infallible = writeln!(text, "| way | what it tries | after | rule | {} |", heads.join(" | "));
+    let _infallible = writeln!(text, "| way | what it tries | class | rule | {} |", heads.join(" | "));
     text += "| --- | --- | --- | --- | --- | --- | --- |\n";
     for (way, found) in found {
         let cells = Column::ALL.map(|column| match found {
