@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,14 +17,14 @@ use support::place::{Scratch, built};
 use support::run::{Finished, Job, Running};
 
 use crate::place::{Place, fresh_word};
-use crate::way::{Class, Column, Need, Outcome, Part, Way};
+use crate::way::{Class, Column, Outcome, Part, Way};
 
 /// How long an attempt may take; one that takes longer has failed.
 const LIMIT: Duration = Duration::from_secs(15);
 /// How long whoever takes part from outside may take to get ready.
 const READY: Duration = Duration::from_secs(10);
 /// How long something that got out may take to show.
-const GRACE: Duration = Duration::from_millis(200);
+const GRACE: Duration = Duration::from_millis(400);
 /// The same, where it is expected to get out.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The first kernel that shows results of `io_uring`.
@@ -93,7 +93,7 @@ impl Suite {
 
     /// Tries a way.
     pub fn try_out(&mut self, way: &Way) -> Found {
-        if let Some(missing) = way.needs.iter().find_map(|need| Need::missing(*need)) {
+        if let Some(missing) = way.needs.iter().find_map(|need| need.missing(self.scratch.path())) {
             return Found::NotTried(missing);
         }
         match self.once(way, "plain") {
@@ -152,6 +152,7 @@ impl Suite {
         let reached = reached();
         drop(outsider);
         self.sweep(&[]);
+        unmount_below(place.path())?;
         fs::remove_dir_all(place.path())?;
         Ok(Tried { pid, reached, done })
     }
@@ -214,7 +215,7 @@ impl Suite {
         let meant = |event: &&&Value| {
             let rule = event["verdict"]["rule"].as_str().unwrap_or_default();
             let by_hooks = self.column == Column::Lsm && HOOKED.contains(&rule);
-            rule == way.rule || by_hooks || event["path"].is_null()
+            rule == way.rule || by_hooks || event["path"].is_null() && event["addr"].is_null()
         };
         if let Some(other) = told.first().filter(|_| !told.iter().any(|event| meant(&event))) {
             return Found::Nothing(format!("decided by another rule than {}: {other}", way.rule));
@@ -285,6 +286,16 @@ fn kernel() -> (u32, u32) {
         nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     let mut numbers = name.split(|byte: char| !byte.is_ascii_digit()).map(|text| text.parse().unwrap_or(0));
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Ends the mounts in a place, in this thread's mount namespace.
+fn unmount_below(place: &Path) -> io::Result<()> {
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    for point in points.filter(|point| point.starts_with(place)) {
+        nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH)?;
+    }
+    Ok(())
 }
 
 /// The children of a process.

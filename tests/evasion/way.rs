@@ -1,7 +1,8 @@
 //! What a way out is, and how it can end.
 
-use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::{fs, io};
 
 use nix::libc;
 
@@ -67,14 +68,20 @@ pub enum Need {
     Program(&'static str),
     /// A file.
     File(&'static str),
+    /// The root's filesystem below the suite's folder: a file's path inside of another is not its path on the machine.
+    OnRoot,
     /// Sockets of a family, a type and a protocol.
     Socket(&'static str, i32, i32, i32),
 }
 
 impl Need {
-    /// What is missing, if it is.
-    pub fn missing(self) -> Option<String> {
+    /// What is missing for a suite in this folder, if it is.
+    pub fn missing(self, arena: &Path) -> Option<String> {
         match self {
+            Self::OnRoot => {
+                let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();
+                (device(arena) != device(Path::new("/"))).then(|| "not on the root's filesystem".to_owned())
+            }
             Self::Program(name) => {
                 let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
                 let there = folders.iter().any(|folder| Path::new(folder).join(name).exists());

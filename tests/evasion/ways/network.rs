@@ -1,9 +1,10 @@
 //! Internet addresses that must not be spoken to: 127.9.0.0/16, and ports 7000 to 7999 of this machine.
 
-use std::io::{self, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 use std::{ptr, thread};
 
 use io_uring::{opcode, types};
@@ -66,6 +67,7 @@ pub const WAYS: &[Way] = &[
     )
     .beside(Code(|place| listen::in_a_network(place, |place| listen::tcp(place, "127.9.1.2:80"))))
     .needs(&[Need::Program("ip"), Need::Program("bash")]),
+    stream("tcp-accept", "waits to be called, by somebody outside", Code(answer)).beside(Code(call)).ends(Open, Open),
     stream("tcp-proxy", "somebody at an allowed address, who would pass it on", Code(|_| say_tcp("127.0.0.1:8000")))
         .beside(Code(|place| listen::tcp(place, "127.0.0.1:8000")))
         .ends(Open, Open),
@@ -82,6 +84,10 @@ pub const WAYS: &[Way] = &[
     datagram("udp-lite", "UDP-Lite", Code(|_| packets::say_by(libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE, 53)))
         .beside(Code(packets::hear_udp_lite))
         .needs(&[Need::Socket("UDP-Lite", libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE)])
+        .ends(Open, Prevented),
+    datagram("ping-socket", "a ping that carries the word", Code(packets::ping))
+        .before(Sh("echo 0 0 >/proc/sys/net/ipv4/ping_group_range"))
+        .beside(Code(|place| packets::hear_raw(place, libc::IPPROTO_ICMP)))
         .ends(Open, Prevented),
     datagram("raw-socket", "a raw socket, and a UDP header of its own making", Code(packets::raw))
         .ends(Open, Prevented),
@@ -110,6 +116,27 @@ fn say_udp(to: &str) -> io::Result<()> {
 /// The denied address.
 fn denied(port: u16) -> SockaddrIn {
     SockaddrIn::new(127, 9, 1, 2, port)
+}
+
+/// Where the guarded process waits.
+const CALLED: &str = "127.0.0.1:7500";
+
+fn answer(_: &Place) -> io::Result<()> {
+    let (mut caller, _) = TcpListener::bind(CALLED)?.accept()?;
+    caller.write_all(word()?.as_bytes())
+}
+
+/// Calls until there is an answer.
+fn call(place: &Place) -> io::Result<()> {
+    place.ready()?;
+    loop {
+        if let Ok(mut answering) = TcpStream::connect(CALLED) {
+            let mut bytes = Vec::new();
+            answering.read_to_end(&mut bytes)?;
+            return place.hear(&bytes);
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn uring(_: &Place) -> io::Result<()> {

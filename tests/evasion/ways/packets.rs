@@ -1,7 +1,7 @@
 //! Sockets that the standard library has not, with addresses, headers and frames made by hand.
 
 use std::fs::File;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
@@ -57,13 +57,17 @@ pub fn say_by(kind: i32, protocol: i32, port: u16) -> io::Result<()> {
 /// Listens by UDP-Lite.
 pub fn hear_udp_lite(place: &Place) -> io::Result<()> {
     let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE)?;
-    let at = address(DENIED, PORT);
+    hear_at(place, socket, &address(DENIED, PORT))
+}
+
+/// Notes the first thing that comes to this address.
+fn hear_at(place: &Place, socket: OwnedFd, address: &[u8]) -> io::Result<()> {
     // SAFETY: the address is as long as said.
-    Errno::result(unsafe { libc::bind(socket.as_raw_fd(), at.as_ptr().cast(), at.len() as u32) })?;
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), address.len() as u32) };
+    Errno::result(bound)?;
     place.ready()?;
-    let mut file = File::from(socket);
     let mut bytes = [0; 4096];
-    let length = io::Read::read(&mut file, &mut bytes)?;
+    let length = File::from(socket).read(&mut bytes)?;
     place.hear(&bytes[..length])
 }
 
@@ -82,6 +86,22 @@ fn datagram() -> io::Result<Vec<u8>> {
 pub fn raw(_: &Place) -> io::Result<()> {
     let socket = socket(libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_UDP)?;
     send(&socket, &datagram()?, &address(DENIED, 0))
+}
+
+/// Through a ping socket, as what an echo request carries.
+pub fn ping(_: &Place) -> io::Result<()> {
+    const ECHO_REQUEST: u8 = 8;
+    let socket = socket(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP)?;
+    // Kind, code, checksum, number and sequence, which the kernel fills in.
+    let mut bytes = vec![ECHO_REQUEST, 0, 0, 0, 0, 0, 0, 0];
+    bytes.extend(word()?.as_bytes());
+    send(&socket, &bytes, &address(DENIED, 0))
+}
+
+/// Listens for what is sent to the denied address by `protocol`.
+pub fn hear_raw(place: &Place, protocol: i32) -> io::Result<()> {
+    let socket = socket(libc::AF_INET, libc::SOCK_RAW, protocol)?;
+    hear_at(place, socket, &address(DENIED, 0))
 }
 
 /// Through a packet socket, to loopback.
