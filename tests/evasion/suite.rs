@@ -20,7 +20,7 @@ use crate::place::{Place, fresh_word};
 use crate::way::{Class, Column, Outcome, Part, Way};
 
 /// How long an attempt may take; one that takes longer has failed.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_mins(1);
 /// How long whoever takes part from outside may take to get ready.
 const READY: Duration = Duration::from_secs(10);
 /// How long something that got out may take to show.
