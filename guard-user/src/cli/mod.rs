@@ -2,6 +2,7 @@
 
 mod changes;
 mod daemon;
+mod doctor;
 mod phase;
 mod policy;
 mod run;
@@ -35,6 +36,8 @@ enum Command {
     Run(run::Run),
     /// Guard every agent on this machine, until stopped
     Daemon(daemon::Daemon),
+    /// Say what guard can do on this machine, and what would lift its limits
+    Doctor(doctor::Doctor),
     /// Begin the next phase of the session this command is run in
     Phase(phase::Phase),
     /// Check policies, and make and test them
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(run) => runtime.block_on(run.run()),
         Command::Daemon(daemon) => runtime.block_on(daemon.run()),
+        Command::Doctor(doctor) => doctor.run(),
         Command::Phase(phase) => Ok(phase.run()),
         Command::Policy(policy) => policy.run(),
     };

@@ -2,7 +2,11 @@
 
 use guard_common::words::{Backend, Op};
 
+use aya::programs::{LsmAttachType, ProgramType};
+use aya::sys::is_program_supported;
+
 use super::btf::Types;
+use super::securityfs;
 
 /// What becomes of an operation that is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +55,20 @@ pub fn sees_uring(types: &Types) -> bool {
     types.tracepoint_arguments("io_uring_complete") == Some(URING_ARGUMENTS)
 }
 
-/// Where the kernel lists its security modules.
-const LSM_LIST: &str = "/sys/kernel/security/lsm";
+/// The security modules that were chosen at boot, in their order; `None` where the kernel does not tell.
+#[must_use]
+pub fn security_modules() -> Option<Vec<String>> {
+    securityfs::read(c"lsm").map(|list| list.trim().split(',').map(ToOwned::to_owned).collect())
+}
 
-/// Whether programs on security hooks are asked at all: they load on every kernel that has them built in, but run only
-/// where `bpf` is among the security modules that were chosen at boot.
+/// Whether programs on security hooks are asked at all, and guard may load such.
+///
+/// They load on every kernel that has them built in, but run only where `bpf` is among the security modules that were
+/// chosen at boot; and some kernels that list it refuse them all the same, so one is tried.
 #[must_use]
 pub fn lsm_in_force() -> bool {
-    std::fs::read_to_string(LSM_LIST).is_ok_and(|list| list.trim().split(',').any(|module| module == "bpf"))
+    security_modules().is_some_and(|modules| modules.iter().any(|module| module == "bpf"))
+        && is_program_supported(ProgramType::Lsm(LsmAttachType::Mac)).unwrap_or(false)
 }
 
 const fn hold(op: Op, what: &'static str, reach: Reach, backend: Backend, how: &'static str) -> Hold {

@@ -483,7 +483,10 @@ fn raise_memlock() {
 }
 
 /// Root of the unified control group hierarchy.
-fn cgroup_root() -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// If none is mounted.
+pub fn cgroup_root() -> anyhow::Result<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").context("/proc/self/mounts can't be read")?;
     mounts
         .lines()

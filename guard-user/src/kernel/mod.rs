@@ -6,10 +6,11 @@ mod diagnostics;
 mod load;
 mod offsets;
 mod requirements;
+pub mod securityfs;
 mod signal;
 
-pub use backends::{Abilities, EXEC_BY_WORDS, Hold, Reach, holds, lsm_in_force, sees_uring};
-pub use load::{Kernel, Settings};
+pub use backends::{Abilities, EXEC_BY_WORDS, Hold, Reach, holds, lsm_in_force, security_modules, sees_uring};
+pub use load::{Kernel, Settings, cgroup_root};
 pub use offsets::{find as find_offsets, kernel_types};
-pub use requirements::check as check_requirements;
+pub use requirements::{all as requirements, check as check_requirements};
 pub use signal::Target;

@@ -20,9 +20,21 @@ const CAPABILITIES: &[(u32, &str, &str)] = &[
 /// # Errors
 /// Says what was found, what is needed, and what to do.
 pub fn check() -> anyhow::Result<()> {
-    check_version()?;
-    check_realtime()?;
-    check_capabilities()?;
+    all().into_iter().try_for_each(|(_, result)| result)
+}
+
+/// Each requirement by its name, and whether it is met.
+#[must_use]
+pub fn all() -> Vec<(&'static str, anyhow::Result<()>)> {
+    vec![
+        ("kernel version", check_version()),
+        ("no real-time kernel", check_realtime()),
+        ("privileges", check_capabilities()),
+        ("the host's process ids", check_pid_namespace()),
+    ]
+}
+
+fn check_pid_namespace() -> anyhow::Result<()> {
     let namespace = std::fs::read_link("/proc/self/ns/pid").context("/proc is not mounted")?;
     if namespace.as_os_str() != INITIAL_PID_NAMESPACE {
         bail!(

@@ -1,0 +1,187 @@
+//! What guard can do on this machine, why not more, and what would lift that.
+
+mod boot;
+
+use std::fs;
+use std::path::Path;
+
+use aya::programs::loaded_programs;
+use guard_common::words::Backend;
+use serde::Serialize;
+
+use crate::kernel::{
+    self, Abilities, Reach, cgroup_root, find_offsets, holds, kernel_types, security_modules, securityfs, sees_uring,
+};
+
+/// `BPF_PROG_TYPE_LSM` (`include/uapi/linux/bpf.h`).
+const PROGRAM_TYPE_LSM: u32 = 29;
+
+/// The whole answer.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The running kernel's release.
+    pub kernel: String,
+    /// Whether guard can run here at all.
+    pub runs: bool,
+    /// What it needs, and what else matters.
+    pub checks: Vec<Check>,
+    /// What becomes of each operation where it is denied.
+    pub operations: Vec<Operation>,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+pub struct Check {
+    /// What it is.
+    pub name: &'static str,
+    /// How it is.
+    pub state: State,
+    /// What was found.
+    pub found: String,
+    /// What would be better, and how to get there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// How a thing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// As it should be.
+    Good,
+    /// guard runs, and could do more.
+    Less,
+    /// guard can't run.
+    Missing,
+}
+
+/// What becomes of an operation.
+#[derive(Debug, Serialize)]
+pub struct Operation {
+    /// The operation, in the words of policies.
+    pub op: &'static str,
+    /// What is attempted.
+    pub what: &'static str,
+    /// `prevented`, `contained` or `not seen`.
+    pub reach: &'static str,
+    /// By which backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<&'static str>,
+    /// The same in words.
+    pub how: &'static str,
+}
+
+/// Looks at this machine.
+#[must_use]
+pub fn examine() -> Report {
+    let mut checks: Vec<Check> = kernel::requirements()
+        .into_iter()
+        .map(|(name, met)| required(name, met.map(|()| "as it should be".to_owned())))
+        .collect();
+    let types = kernel_types();
+    let uring = types.as_ref().is_ok_and(sees_uring);
+    checks.push(required(
+        "kernel types (BTF)",
+        types.and_then(|types| find_offsets(&types)).map(|_| "every member that guard reads is there".to_owned()),
+    ));
+    checks.push(required("control groups", cgroup_root().map(|path| path.display().to_string())));
+    checks.push(lockdown());
+    let modules = security_modules();
+    let lsm = kernel::lsm_in_force();
+    checks.push(hooks(modules.as_deref(), lsm));
+    checks.push(uring_check(uring, lsm));
+    checks.extend(others());
+    let runs = checks.iter().all(|check| check.state != State::Missing);
+    let abilities = Abilities { lsm, uring: Some(uring) };
+    Report { kernel: release(), runs, checks, operations: operations(abilities) }
+}
+
+fn release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}
+
+fn operations(abilities: Abilities) -> Vec<Operation> {
+    let told = |hold: kernel::Hold| Operation {
+        op: hold.op.word(),
+        what: hold.what,
+        reach: hold.reach.word(),
+        backend: (hold.reach != Reach::NotSeen && hold.backend != Backend::None).then(|| hold.backend.word()),
+        how: hold.how,
+    };
+    holds(abilities).into_iter().map(told).collect()
+}
+
+/// A thing without which guard does not run.
+fn required(name: &'static str, found: anyhow::Result<String>) -> Check {
+    match found {
+        Ok(found) => Check { name, state: State::Good, found, remedy: None },
+        Err(error) => Check { name, state: State::Missing, found: format!("{error:#}"), remedy: None },
+    }
+}
+
+/// In the mode `confidentiality` the kernel lets nobody read its memory (`LOCKDOWN_BPF_READ_KERNEL`).
+fn lockdown() -> Check {
+    let name = "lockdown";
+    let text = securityfs::read(c"lockdown").unwrap_or_default();
+    let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("none", |(mode, _)| mode);
+    if mode == "confidentiality" {
+        let remedy = "boot with lockdown=integrity, or without the parameter lockdown=".to_owned();
+        let found = "confidentiality: the kernel's memory can't be read by programs".to_owned();
+        return Check { name, state: State::Missing, found, remedy: Some(remedy) };
+    }
+    Check { name, state: State::Good, found: mode.to_owned(), remedy: None }
+}
+
+/// Whether the kernel asks guard before things happen.
+fn hooks(modules: Option<&[String]>, lsm: bool) -> Check {
+    let name = "security hooks";
+    let list =
+        modules.map_or_else(|| "the kernel does not list its security modules".to_owned(), |all| all.join(","));
+    if lsm {
+        return Check { name, state: State::Good, found: list, remedy: None };
+    }
+    if modules.is_some_and(|modules| modules.iter().any(|module| module == "bpf")) {
+        let found = format!("{list}; but this kernel, or who runs guard, may not load programs for them");
+        return Check { name, state: State::Less, found, remedy: None };
+    }
+    let remedy = boot::how_to_add_bpf(modules.unwrap_or_default());
+    Check { name, state: State::Less, found: format!("{list}; bpf is not among them"), remedy: Some(remedy) }
+}
+
+fn uring_check(seen: bool, lsm: bool) -> Check {
+    let name = "io_uring";
+    if seen || lsm {
+        return Check {
+            name,
+            state: State::Good,
+            found: "opens and connections through it are seen".to_owned(),
+            remedy: None,
+        };
+    }
+    let forbidden = fs::read_to_string("/proc/sys/kernel/io_uring_disabled").is_ok_and(|text| text.trim() == "2");
+    if forbidden {
+        return Check { name, state: State::Good, found: "nobody may use it".to_owned(), remedy: None };
+    }
+    let remedy = if Path::new("/proc/sys/kernel/io_uring_disabled").exists() {
+        "sysctl kernel.io_uring_disabled=2, or a kernel of 6.10 or later, or security hooks"
+    } else {
+        "a kernel of 6.10 or later, or security hooks"
+    };
+    let found = "opens through it are not seen on this kernel".to_owned();
+    Check { name, state: State::Less, found, remedy: Some(remedy.to_owned()) }
+}
+
+/// What else is on the security hooks: where several may refuse, an EPERM need not be guard's.
+fn others() -> Option<Check> {
+    let programs = loaded_programs().filter_map(Result::ok);
+    let hooks = programs.filter(|program| program.program_type() as u32 == PROGRAM_TYPE_LSM);
+    let mut names: Vec<String> = hooks.filter_map(|program| program.name_as_str().map(ToOwned::to_owned)).collect();
+    names.sort();
+    names.dedup();
+    (!names.is_empty()).then(|| Check {
+        name: "others on the security hooks",
+        state: State::Good,
+        found: format!("{}: what they refuse is not told by guard", names.join(", ")),
+        remedy: None,
+    })
+}
