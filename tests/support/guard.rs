@@ -189,7 +189,8 @@ impl Daemon {
 
     /// Asks it to stop, waits until it has, and gives all its events.
     #[must_use]
-    pub fn stop(self) -> Guarded {
+    pub fn stop(mut self) -> Guarded {
+        self.running.renew_limit();
         self.running.signal(Signal::SIGTERM);
         let done = self.running.wait();
         Guarded { done, events: Events::parse(&fs::read_to_string(&self.events).unwrap_or_default()) }

@@ -143,6 +143,11 @@ impl Running {
         self.child.try_wait().expect("a child can be waited for").is_some()
     }
 
+    /// Starts its time limit anew: it has run for as long as it was meant to.
+    pub fn renew_limit(&mut self) {
+        self.limit += self.started.elapsed();
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

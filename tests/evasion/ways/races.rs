@@ -23,22 +23,22 @@ pub const WAYS: &[Way] = &[
     raced("swapped-link", "a link that a second thread turns while it is opened", Code(swapped_link)),
     raced(
         "second-thread-read",
-        "a second thread reads the descriptor before the open returns, 200 times",
-        Sh("$attempt race --by read 200 denied/secret"),
+        "a second thread reads the descriptor before the open returns, 60 times",
+        Sh("$attempt race --by read 60 denied/secret"),
     )
     .ends(Raced, Prevented),
-    raced("second-thread-sendfile", "the same with sendfile", Sh("$attempt race --by sendfile 200 denied/secret"))
+    raced("second-thread-sendfile", "the same with sendfile", Sh("$attempt race --by sendfile 60 denied/secret"))
         .ends(Raced, Prevented),
     raced(
         "second-thread-send",
         "the same, sending the descriptor to another process",
-        Sh("$attempt race --by send 200 denied/secret"),
+        Sh("$attempt race --by send 60 denied/secret"),
     )
     .ends(Raced, Prevented),
     raced(
         "second-thread-swap",
         "the same, with another file in the descriptor's place by the time of the verdict",
-        Sh("$attempt race --by swap 200 denied/secret"),
+        Sh("$attempt race --by swap 60 denied/secret"),
     )
     .ends(Raced, Prevented),
     raced("exec-while-main-ends", "a thread executes cat while the first thread ends", Code(exec_while_main_ends)),
@@ -68,8 +68,9 @@ fn swapped_link(_: &Place) -> io::Result<()> {
         let mut text = String::new();
         for _ in 0..TIMES {
             text.clear();
-            File::open("link")?.read_to_string(&mut text)?;
-            if text.starts_with("word-") {
+            // Where opens are refused, some of these are.
+            let read = File::open("link").and_then(|mut file| file.read_to_string(&mut text));
+            if read.is_ok() && text.starts_with("word-") {
                 break;
             }
         }
