@@ -1,12 +1,13 @@
 //! Running a command that must not be given, known by its words: `deploy` or `expr`, whatever follows.
 
 use crate::way::Class::Exec;
-use crate::way::Outcome::Open;
+use crate::way::Outcome::{Contained, Open, Prevented};
 use crate::way::Part::Sh;
 use crate::way::{Need, Part, Way, way};
 
 const fn command(name: &'static str, tries: &'static str, attempt: Part) -> Way {
-    way(Exec, "commands", name, tries, attempt)
+    // The words are read from the new program's own memory, where nobody can change them: so after the exec.
+    way(Exec, "commands", name, tries, attempt).ends(Contained, Contained)
 }
 
 /// The ways.
@@ -51,7 +52,8 @@ pub const WAYS: &[Way] = &[
         "command-memory",
         "a copy in memory: called by that name all the same",
         Sh("$attempt exec --by memfd allowed/deploy $word"),
-    ),
+    )
+    .ends(Contained, Prevented),
     command(
         "command-hard-link",
         "a hard link by another name: names are all that command rules know",
