@@ -39,6 +39,7 @@ pub struct Guard {
     events: PathBuf,
     recorded: bool,
     flags: Vec<OsString>,
+    patience: Duration,
 }
 
 impl Guard {
@@ -58,7 +59,13 @@ impl Guard {
     #[must_use]
     pub fn of(scratch: &Scratch, policy: PathBuf) -> Self {
         require_kernel();
-        Self { policy, events: scratch.join(fresh("events", "jsonl")), recorded: true, flags: Vec::new() }
+        Self {
+            policy,
+            events: scratch.join(fresh("events", "jsonl")),
+            recorded: true,
+            flags: Vec::new(),
+            patience: PATIENCE,
+        }
     }
 
     /// One more argument of guard's own.
@@ -78,6 +85,12 @@ impl Guard {
     #[must_use]
     pub fn unrecorded(self) -> Self {
         Self { recorded: false, ..self }
+    }
+
+    /// Waits so long for the daemon: the machine is slow, and loading programs is most of what a start takes.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The same job, under `guard run`.
@@ -107,7 +120,7 @@ impl Guard {
         let mut front = self.command("daemon");
         let program = front.remove(0);
         let mut running = Job::new(program, root).args(front).start();
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + self.patience;
         while !running.stderr().contains(READY) {
             let said = running.stderr();
             assert!(!running.ended(), "the daemon ended at once: {said}");
@@ -130,6 +143,9 @@ impl Guard {
 
 /// What the daemon says once everything that starts from then on is seen.
 const READY: &str = "guarding";
+
+/// How long the daemon may take to get ready.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A file name that no other guard of this process uses.
 fn fresh(stem: &str, extension: &str) -> String {
@@ -165,9 +181,16 @@ impl Daemon {
     /// The events it has written so far.
     #[must_use]
     pub fn events(&self) -> Events {
-        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        self.events_since(0).0
+    }
+
+    /// The events it has written after `from` bytes of them, and how many bytes there are now.
+    #[must_use]
+    pub fn events_since(&self, from: usize) -> (Events, usize) {
+        let bytes = fs::read(&self.events).unwrap_or_default();
         // The last line may be half written.
-        Events::parse(text.rsplit_once('\n').map_or("", |(whole, _)| whole))
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(from, |last| last + 1);
+        (Events::parse(&String::from_utf8_lossy(&bytes[from..whole])), whole)
     }
 
     /// Waits for an event, and gives all there are by then.

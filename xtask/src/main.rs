@@ -11,6 +11,7 @@ mod lint;
 mod say;
 mod setup;
 mod test;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -35,6 +36,8 @@ enum Task {
     Lint,
     /// Run all tests against this machine's kernel.
     Test(test::Options),
+    /// Run the kernel tests on 5.10, 6.1, 6.12 and 7.2, each in a virtual machine.
+    Vm(vm::Options),
     /// Throw at guard what nobody would write.
     Fuzz(fuzz::Options),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Task::Evasion(options) => evasion::run(&options),
         Task::Lint => lint::run(),
         Task::Test(options) => test::run(&options),
+        Task::Vm(options) => vm::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
     };
     match done {

@@ -149,10 +149,15 @@ pub fn install(names: &[&str]) -> Result<()> {
     say::timed(&format!("installing Debian packages: {}", names.join(" ")), || {
         if apt(&[&["install", "--simulate"], names].concat()).is_err() {
             // The lists are missing or old.
-            apt(&["update"])?;
+            update()?;
         }
         apt(&[&["install"], names].concat())
     })
+}
+
+/// Has apt look up what there is.
+pub fn update() -> Result<()> {
+    apt(&["update"])
 }
 
 fn apt(args: &[&str]) -> Result<()> {

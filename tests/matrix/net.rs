@@ -1,0 +1,105 @@
+//! Connections and datagrams.
+
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+use support::guard::Guarded;
+use support::stage::text;
+
+use crate::Check;
+use crate::ground::Ground;
+
+pub const CHECKS: &[Check] = &[
+    ("net: an allowed address is reached, and told of", allowed),
+    ("net: a denied connection is refused", connections),
+    ("net: a denied datagram is not sent", datagrams),
+    ("net: a denied unix socket is left at once", unix_sockets),
+];
+
+/// The attempt fails with EPERM, and its process lives to say so.
+fn refused(ground: &Ground, words: &[&str], op: &str) {
+    let Guarded { done, events } = ground.attempt(&ground.places[0], words);
+    assert_eq!(done.code(), 1, "{words:?}: {}", done.err());
+    assert!(done.err().contains("refused: EPERM\n"), "{words:?}: {}", done.err());
+    let event = events.denials().next().unwrap_or_else(|| panic!("{words:?}: nothing told\n{events}"));
+    assert_eq!(
+        (text(event, "/op"), text(event, "/verdict/rule"), text(event, "/verdict/backend")),
+        (op, "addresses", "cgroup"),
+        "{words:?}: {event}"
+    );
+}
+
+fn allowed(ground: &Ground) {
+    let listener = TcpListener::bind("127.10.0.1:80").expect("a port of our own");
+    let Guarded { done, events } = ground.attempt(&ground.places[0], ["connect", "tcp:127.10.0.1:80"]);
+    assert_eq!(done.code(), 0, "{}", done.err());
+    listener.accept().expect("somebody came");
+    let event = events.rule("noted").next().unwrap_or_else(|| panic!("nothing told\n{events}"));
+    assert_eq!((text(event, "/addr"), &event["port"]), ("127.10.0.1", &80.into()), "{event}");
+}
+
+fn connections(ground: &Ground) {
+    let listener = |addr: &str| {
+        let listener = TcpListener::bind(addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
+        listener.set_nonblocking(true).expect("no waiting");
+        listener
+    };
+    let listeners = [listener("127.9.1.2:80"), listener("[::1]:7777")];
+    for to in
+        ["tcp:127.9.1.2:80", "tcp:[::1]:7777", "tcp:[::ffff:127.9.1.2]:80", "udp:127.9.1.2:80", "udp:[::1]:7777"]
+    {
+        refused(ground, &["connect", to], "connect");
+        if to.starts_with("tcp") {
+            refused(ground, &["connect", "--uring", to], "connect");
+        }
+    }
+    for listener in listeners {
+        // What a refused call had sent would be here by now: loopback does not wait.
+        assert_eq!(listener.accept().expect_err("nobody").kind(), io::ErrorKind::WouldBlock);
+    }
+}
+
+fn datagrams(ground: &Ground) {
+    let socket = |addr: &str| {
+        let socket = UdpSocket::bind(addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
+        socket.set_nonblocking(true).expect("no waiting");
+        socket
+    };
+    for (addr, denied) in [("127.9.1.2:53", true), ("[::1]:7777", true), ("127.0.0.1:53", false)] {
+        let (socket, to) = (socket(addr), format!("udp:{addr}"));
+        for call in ["sendto", "sendmsg", "uring"] {
+            let words = ["send", "--by", call, &to];
+            if denied {
+                refused(ground, &words, "send");
+                assert_eq!(socket.recv(&mut [0; 16]).expect_err("nothing").kind(), io::ErrorKind::WouldBlock);
+            } else {
+                ground.allowed(&ground.places[0], words);
+                assert_eq!(socket.recv(&mut [0; 16]).expect("a datagram"), "attempt".len(), "{call}");
+            }
+        }
+    }
+}
+
+fn unix_sockets(ground: &Ground) {
+    for place in &ground.places {
+        for (folder, denied) in [("denied", true), ("allowed", false)] {
+            let path = place.join(folder).join("socket");
+            // By a short name: the kernel takes no long ones.
+            std::env::set_current_dir(place.join(folder)).expect("the folder is there");
+            let _listener =
+                UnixListener::bind("socket").unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let words = ["connect", &format!("unix:{folder}/socket")];
+            if denied {
+                let event = ground.denied("sockets", place, words);
+                assert_eq!(event["path"], path.to_str().expect("a path of ASCII"), "{event}");
+            } else {
+                ground.allowed(place, words);
+            }
+        }
+    }
+    let name = SocketAddr::from_abstract_name("guard-matrix-denied").expect("a name");
+    let _listener = UnixListener::bind_addr(&name).expect("a name of our own");
+    ground.denied("sockets", &ground.places[0], ["connect", "abstract:guard-matrix-denied"]);
+}

@@ -1,0 +1,72 @@
+//! Rules with conditions, and policies that change.
+
+use std::fs;
+
+use support::guard::Guarded;
+use support::http::{Response, Server};
+use support::stage::SECRET;
+
+use crate::Check;
+use crate::ground::{Ground, RELOADED, shell};
+
+pub const CHECKS: &[Check] = &[
+    ("policy: what one program may another may not", by),
+    ("policy: a phase ends what was allowed before", phase),
+    ("policy: nothing runs straight from the network", pipe_to_shell),
+    ("policy: another one is in force at once and whole", reload),
+];
+
+fn by(ground: &Ground) {
+    for place in &ground.places {
+        let reader = place.join("reader").display().to_string();
+        assert_eq!(ground.allowed(place, ["exec", &reader, "read", "by/secret"]), SECRET);
+        ground.denied("others", place, ["read", "by/secret"]);
+    }
+}
+
+fn phase(ground: &Ground) {
+    for place in &ground.places {
+        let script = "./attempt read phase/secret; /bin/true setup is done; ./attempt read phase/secret; exit 3";
+        let Guarded { done, events } = ground.run(&shell(place, script));
+        assert_eq!((done.code(), done.out().as_str()), (3, SECRET), "{}\n{events}", done.err());
+        assert_eq!((events.op("phase").count(), events.rule("phase").count()), (1, 1), "{events}");
+    }
+}
+
+/// In whichever order the two ends get ready.
+fn pipe_to_shell(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let ran = disk.join("ran");
+    let text = format!("touch {}\n", ran.display());
+    let server = Server::start(0, move |_| Response::ok("text/x-shellscript", text.clone())).expect("a server");
+    let get = r"exec 5<>/dev/tcp/127.0.0.1/$port; printf 'GET /x HTTP/1.0\r\n\r\n' >&5; sed '1,/^\r$/d' <&5";
+    let port = server.addr().port().to_string();
+    for script in [
+        format!("{{ {get}; }} | {{ while ! test -e connected; do :; done; exec sh; }}")
+            .replace("; sed", "; touch connected; sed"),
+        format!("{{ sleep 1; {get}; }} | sh"),
+        format!("bash <({get})"),
+    ] {
+        let Guarded { done, events } = ground.run(&shell(disk, &script).env("port", &port));
+        assert!(!ran.exists(), "{script}: it ran\n{}\n{events}", done.err());
+        assert!(events.rule("pipe-to-shell").count() >= 1, "{script}: nothing told\n{}\n{events}", done.err());
+    }
+    let fine = ground.run(&shell(disk, "echo 'touch ran' | sh"));
+    assert!(fs::exists(&ran).expect("a look"), "{}\n{}", fine.done.err(), fine.events);
+}
+
+fn reload(ground: &Ground) {
+    let [first, second] = RELOADED;
+    judged(ground, first, second);
+    ground.reload(second);
+    judged(ground, second, first);
+    ground.reload(first);
+    judged(ground, first, second);
+}
+
+fn judged(ground: &Ground, denied: &str, free: &str) {
+    for place in &ground.places {
+        ground.denied("reloaded", place, ["read", &format!("{denied}/secret")]);
+        assert_eq!(ground.allowed(place, ["read", &format!("{free}/secret")]), SECRET);
+    }
+}

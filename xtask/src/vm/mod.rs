@@ -1,0 +1,122 @@
+//! `cargo xtask vm`: the kernel matrix. Each kernel that matters is booted in a machine of its own, in software emulation
+//! over this machine's files, and `guard-matrix` runs inside.
+
+mod archive;
+mod guest;
+mod image;
+mod kernels;
+mod table;
+mod verifier;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::{build, host, say, setup, workspace};
+use kernels::{KERNELS, Kernel};
+use verifier::Recorded;
+
+#[derive(Args)]
+pub struct Options {
+    /// Which: 5.10, 5.10-lsm (with bpf among its security modules), 6.1, 6.12, 7.2. All, if none is named.
+    #[arg(value_name = "KERNEL")]
+    kernels: Vec<String>,
+    /// Record what the programs cost the verifier, in tests/matrix/verifier.toml, instead of comparing it.
+    #[arg(long)]
+    record: bool,
+    /// Only the checks with this in their name.
+    #[arg(last = true, value_name = "TEST FILTER")]
+    filter: Vec<String>,
+}
+
+/// What virtual machines take, and the Debian packages these are in.
+const PROGRAMS: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("cpio", "cpio"),
+    ("xz", "xz-utils"),
+    ("zstd", "zstd"),
+];
+
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let chosen = chosen(&options.kernels)?;
+    build::build()?;
+    prepare(&chosen)?;
+    let passed = matrix(&chosen, &options.filter, options.record, &mut |line| println!("{line}"))?;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The named kernels, in the order of the list.
+fn chosen(names: &[String]) -> Result<Vec<&'static Kernel>> {
+    if let Some(unknown) = names.iter().find(|name| !KERNELS.iter().any(|kernel| kernel.name == **name)) {
+        bail!("there is no kernel {unknown}: expected {}", KERNELS.map(|kernel| kernel.name).join(", "));
+    }
+    Ok(KERNELS.iter().filter(|kernel| names.is_empty() || names.iter().any(|name| name == kernel.name)).collect())
+}
+
+/// Gets what machines with these kernels take and isn't there yet.
+fn prepare(kernels: &[&Kernel]) -> Result<()> {
+    if !cfg!(target_arch = "x86_64") {
+        bail!("the matrix is made of x86-64 kernels, and of this machine's own programs: it takes an x86-64 machine");
+    }
+    programs()?;
+    kernels::fetch(kernels)
+}
+
+fn programs() -> Result<()> {
+    let missing = || -> Vec<&str> {
+        let gone = PROGRAMS.iter().filter(|(name, _)| host::program(name).is_none());
+        gone.map(|(_, package)| *package).collect()
+    };
+    let packages = missing();
+    if !packages.is_empty() && host::is_root() && host::program("apt-get").is_some() {
+        setup::install(&packages)?;
+    }
+    let packages = missing();
+    if !packages.is_empty() {
+        bail!(
+            "virtual machines take programs that are not installed.\n    on Debian, as root: apt-get install \
+             --no-install-recommends {}",
+            packages.join(" ")
+        );
+    }
+    Ok(())
+}
+
+/// Runs the checks on each of these kernels, one after the other, and says whether all is as it should be. What the
+/// machines say is handed over line by line.
+fn matrix(kernels: &[&Kernel], filter: &[String], record: bool, tell: &mut dyn FnMut(&str)) -> Result<bool> {
+    let mut recorded = Recorded::read()?;
+    let mut reports = Vec::new();
+    let mut passed = true;
+    for kernel in kernels {
+        say::step(&format!("booting Linux {} in a virtual machine", kernel.name));
+        let report = guest::run(kernel, &command(filter)?, tell)?;
+        let mut complaints = report.complaints(kernel);
+        if record {
+            recorded.set(kernel.name, &report.verifier);
+        } else {
+            complaints.extend(recorded.compare(kernel.name, &report.verifier));
+        }
+        for complaint in &complaints {
+            say::error(&format!("{}: {complaint}", kernel.name));
+        }
+        let counts = if complaints.is_empty() { "ok. 1 passed; 0 failed" } else { "FAILED. 0 passed; 1 failed" };
+        tell(&format!("test result: {counts}; Linux {} as a whole", kernel.name));
+        passed &= complaints.is_empty();
+        reports.push((*kernel, report));
+    }
+    table::print(&reports);
+    if record {
+        recorded.write()?;
+    }
+    Ok(passed)
+}
+
+/// The program that makes the checks, and its arguments.
+fn command(filter: &[String]) -> Result<Vec<String>> {
+    let program: PathBuf = workspace::target()?.join("release/guard-matrix");
+    Ok([program.display().to_string()].into_iter().chain(filter.iter().cloned()).collect())
+}
