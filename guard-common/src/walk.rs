@@ -87,8 +87,8 @@ pub struct Cursor {
     pub end: u32,
     /// Components ended so far.
     pub component: u32,
-    /// Padding.
-    pub _pad: u32,
+    /// Not 0: the text goes on after this end, in another piece.
+    pub more: u32,
     /// State of each automaton.
     pub state: [u32; MAX_AUTOMATA],
 }
@@ -179,11 +179,17 @@ impl Cursor {
         self.position = position;
         self.end = end;
         self.component = 0;
+        self.more = 0;
         self.state = [u32::from(start[0]), u32::from(start[1]), u32::from(start[2]), u32::from(start[3])];
     }
 }
 
-/// Steps the automata over at most [`CHUNK`] bytes; true when the end of the text has been handled.
+/// Longest part of a command line that is put into the buffer at once, after its first word.
+pub const ARGV_PIECE: u32 = 3840;
+/// Pieces of a command line that are walked, one after the other; a longer line is not known whole.
+pub const ARGV_PIECES: u32 = 64;
+
+/// Steps the automata over at most [`CHUNK`] bytes; true when the end of the text, or of its piece, has been handled.
 ///
 /// `fire` is called with list, component and whether it is the last, for each automaton whose state says
 /// that segments end there.
@@ -200,7 +206,7 @@ pub fn step_chunk(
     // Where the walk stands is read from memory and written back for every byte. That costs a few cached
     // accesses, and to the verifier every byte begins alike: it follows one of them instead of all.
     let (position_at, component_at) = (&raw mut cursor.position, &raw mut cursor.component);
-    let (end, state_at) = (cursor.end, &raw mut cursor.state);
+    let (end, more, state_at) = (cursor.end, cursor.more, &raw mut cursor.state);
     let mut i = 0;
     while i < CHUNK {
         i += 1;
@@ -214,6 +220,9 @@ pub fn step_chunk(
         let byte = text[position as usize & (TEXT_BYTES - 1)];
         if position >= end || u32::from(byte) == separator {
             let last = position >= end;
+            if last && more != 0 {
+                return true;
+            }
             // SAFETY: as above.
             let component = unsafe {
                 let component = component_at.read_volatile() + 1;
@@ -369,19 +378,35 @@ pub fn action(meta: &Meta, rule: u32, op: u32, scope: u32) -> u8 {
 
 /// Walks `text` whole, in user space: what the programs do in chunks.
 ///
-/// `position..end` is the part to walk; `automata` are the family's, repeated where it has fewer.
+/// `range` is the part to walk, to its end unless there is `more`; `automata` are the family's, repeated where it has
+/// fewer.
 pub fn walk_text(
     meta: &Meta,
     automata: [&Automaton; MAX_AUTOMATA],
     walk: &mut Walk,
     family: u32,
-    anchor: u32,
-    into: u32,
+    (anchor, into): (u32, u32),
     range: core::ops::Range<u32>,
+    more: bool,
+) {
+    walk.matches.begin(anchor);
+    walk.cursor.begin(meta, family, anchor, into, range.start, range.end);
+    walk_on(meta, automata, walk, range, more);
+}
+
+/// Goes on with `walk` over the next piece of a text: `range` of the buffer, the last one unless there is `more`.
+pub fn walk_on(
+    meta: &Meta,
+    automata: [&Automaton; MAX_AUTOMATA],
+    walk: &mut Walk,
+    range: core::ops::Range<u32>,
+    more: bool,
 ) {
     let Walk { cursor, matches, text } = walk;
-    matches.begin(anchor);
-    cursor.begin(meta, family, anchor, into, range.start, range.end);
+    cursor.position = range.start;
+    cursor.end = range.end;
+    cursor.more = u32::from(more);
+    let into = cursor.into;
     for _ in 0..MAX_CHUNKS {
         let done = step_chunk(meta, automata, cursor, text, |list, component, last| {
             matches.fire(meta, list, component, last, into);

@@ -17,19 +17,17 @@ use guard_common::tree::{
     COUNT_ARGV_CUT, COUNT_PHASES_FULL, COUNT_PLACES_FULL, COUNT_SCRATCH_MISSING, COUNT_TREE_FULL, Id, KnownClasses,
     MAX_ANCHOR, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_NETWORK, MEMBER_RUN, Member, Places, id_of,
 };
-use guard_common::walk::{FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
+use guard_common::walk::{ARGV_PIECE, ARGV_PIECES, FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
 use guard_common::words::{Op, Scope};
 
 use crate::kernel::{self, masked, read_or_zero};
 use crate::maps::{HOMES, MEMBERS, PHASES, PLACES, SLOT_EXEC, count, host_wide, offset, slot, work};
 use crate::path::{self, Resolved};
-use crate::verdict::{self, Verdict};
+use crate::verdict::{self, AFTER_NAME, Verdict};
 use crate::{act, emit, pipe, tree};
 
 /// Where the first word of a command line is read to, to find its length and base name.
 const FIRST_WORD_MAX: u32 = 3584;
-/// Bytes of the remaining words that are matched.
-const REST_MAX: u32 = 3840;
 /// Variables of an environment that are searched for labels.
 const MAX_VARIABLES: u32 = 1024;
 
@@ -485,28 +483,8 @@ extern "C" fn match_argv_names(slot: u32, leaf: u32, arg_start: u64, total: u32)
         return 1;
     }
     let first = (first as u32).min(FIRST_WORD_MAX);
-    let mut unknown = first == FIRST_WORD_MAX;
-    let mut rest = total.saturating_sub(first);
-    if rest > REST_MAX {
-        rest = REST_MAX;
-        unknown = true;
-    }
-    // [base name] NUL [rest without its last NUL], across the middle of the buffer.
-    // SAFETY: MAX_TEXT + 1 + 4095 is the size of the buffer.
-    unsafe {
-        *text.add(MAX_TEXT) = 0;
-        if rest != 0
-            && bpf_probe_read_user(
-                text.add(MAX_TEXT + 1).cast(),
-                masked(rest, 0xfff),
-                (arg_start + u64::from(first)) as *const _,
-            ) != 0
-        {
-            return 1;
-        }
-    }
-    let last = if rest == 0 { end } else { end + rest };
-    let mut open_ended = verdict::add_argv(slot, end - leaf, last);
+    let (rest_start, rest) = (arg_start + u64::from(first), total.saturating_sub(first));
+    let mut unknown = u32::from(first == FIRST_WORD_MAX) | match_with_name(slot, end - leaf, rest_start, rest);
 
     let base = base_name(slot, first - 1);
     let len = first - 1 - base;
@@ -520,10 +498,55 @@ extern "C" fn match_argv_names(slot: u32, leaf: u32, arg_start: u64, total: u32)
             )
         };
         if copied == 0 {
-            open_ended |= verdict::add_argv(slot, end - len, last);
+            unknown |= match_with_name(slot, end - len, rest_start, rest);
         }
     }
-    u32::from(unknown && open_ended)
+    unknown
+}
+
+/// Matches the command line whose first word is `text[start..MAX_TEXT]`; the other `rest` bytes, each word ended by a NUL,
+/// are at `rest_start` in the process's memory. Piece by piece: the automata go on where the last piece ended. Not 0 if it
+/// could not be matched whole and more of it could make a difference.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_with_name(slot: u32, start: u32, rest_start: u64, rest: u32) -> u32 {
+    let Some(work) = work(slot) else { return 1 };
+    if rest == 0 {
+        verdict::add_argv(slot, start, MAX_TEXT as u32, false);
+        return 0;
+    }
+    // SAFETY: the slot has one user; only addresses are computed here.
+    let text = unsafe { (&raw mut (*work).walk.text).cast::<u8>() };
+    // SAFETY: in the middle of the buffer.
+    unsafe { *text.add(MAX_TEXT) = 0 };
+    let mut begin = start;
+    let mut done = 0;
+    let mut piece = 0;
+    while piece < ARGV_PIECES {
+        piece += 1;
+        let left = rest - done;
+        let (len, more) = if left > ARGV_PIECE { (ARGV_PIECE, true) } else { (left, false) };
+        // SAFETY: AFTER_NAME and 4,095 bytes are the size of the buffer; the helper checks the source.
+        let read = unsafe {
+            bpf_probe_read_user(
+                text.add(AFTER_NAME as usize).cast(),
+                masked(len, 0xfff),
+                (rest_start + u64::from(done)) as *const _,
+            )
+        };
+        if read != 0 {
+            return 1;
+        }
+        // The NUL that ends the last word separates nothing.
+        let end = AFTER_NAME + len - u32::from(!more);
+        let alive = verdict::add_argv(slot, begin, end, more);
+        if !more || !alive {
+            return 0;
+        }
+        begin = 0;
+        done += len;
+    }
+    1
 }
 
 /// Where the base name of `text[..len]` begins.

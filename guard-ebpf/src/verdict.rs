@@ -199,6 +199,12 @@ extern "C" fn walk_chunk(slot: u32) -> u32 {
 /// Walks `text[start..end]` from `anchor`; true if some automaton was still alive at the end.
 #[inline(always)]
 fn walk_range(slot: u32, family: usize, anchor: u16, into: u32, start: u32, end: u32) -> bool {
+    walk_begin(slot, family, anchor, into, start, end) && walk_to_end(slot)
+}
+
+/// Begins a walk over `text[start..end]`; false where there is nothing to walk by.
+#[inline(always)]
+fn walk_begin(slot: u32, family: usize, anchor: u16, into: u32, start: u32, end: u32) -> bool {
     let Some(work) = work(slot) else { return false };
     {
         // SAFETY: the slot has one user, and these borrows end before the chunks are walked.
@@ -210,6 +216,13 @@ fn walk_range(slot: u32, family: usize, anchor: u16, into: u32, start: u32, end:
         walk.matches.begin(u32::from(anchor));
         walk.cursor.begin(meta, family as u32, u32::from(anchor), into, start, end);
     }
+    true
+}
+
+/// Walks up to where the cursor says; true if some automaton was still alive there.
+#[inline(always)]
+fn walk_to_end(slot: u32) -> bool {
+    let Some(work) = work(slot) else { return false };
     let mut chunk = 0;
     while chunk < MAX_CHUNKS {
         chunk += 1;
@@ -298,13 +311,27 @@ extern "C" fn match_path(slot: u32, start: u32, into: u32) -> u32 {
     0
 }
 
-/// Collects the rules whose `argv` patterns match the words in `text[start..end]`; not 0 if longer command
-/// lines that begin like this could match more.
+/// Walks words: `text[start..end]` as the beginning of a command line or, where `start` is 0, `text[AFTER_NAME..end]` as its
+/// next piece; `more` is not 0 if another follows. Not 0 if a longer line could match more.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn match_argv(slot: u32, start: u32, end: u32) -> u32 {
-    u32::from(walk_range(slot, FAMILY_ARGV, NODE_ROOT, INTO_ARGV, start, end))
+extern "C" fn match_argv(slot: u32, start: u32, end: u32, more: u32) -> u32 {
+    let Some(work) = work(slot) else { return 1 };
+    if start != 0 && !walk_begin(slot, FAMILY_ARGV, NODE_ROOT, INTO_ARGV, start, end) {
+        return 0;
+    }
+    // SAFETY: the slot has one user.
+    let cursor = unsafe { &mut (*work).walk.cursor };
+    if start == 0 {
+        cursor.position = AFTER_NAME;
+        cursor.end = end;
+    }
+    cursor.more = more;
+    u32::from(walk_to_end(slot))
 }
+
+/// Where the words after the program's name lie in the text buffer.
+pub const AFTER_NAME: u32 = MAX_TEXT as u32 + 1;
 
 /// Decides: see [`walk::decide`]. Action in the upper 16 bits, rule in the lower.
 #[unsafe(no_mangle)]
@@ -333,10 +360,10 @@ pub fn add_path(slot: u32, start: u32, into: u32) {
     match_path(slot, start, into);
 }
 
-/// Collects the matches of the words in `text[start..end]`; true if longer command lines could match more.
+/// Collects the matches of a command line, piece by piece: see [`match_argv`].
 #[inline(always)]
-pub fn add_argv(slot: u32, start: u32, end: u32) -> bool {
-    match_argv(slot, start, end) != 0
+pub fn add_argv(slot: u32, start: u32, end: u32, more: bool) -> bool {
+    match_argv(slot, start, end, u32::from(more)) != 0
 }
 
 /// What is to be done about `op` in `scope`, from what was collected and `facts`.

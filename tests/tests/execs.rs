@@ -172,3 +172,17 @@ fn secrets_in_command_lines_are_not_recorded() {
     let event = events.op("exec").next().expect("an exec");
     assert!(!event.to_string().contains("hunter2"), "{event}");
 }
+
+/// The kernel matches a long command line piece by piece, to its end: what is at the end of it decides, and a harmless one runs.
+#[test]
+fn long_command_lines_are_matched_to_their_end() {
+    let stage = Stage::new("execs");
+    let rules = "[[rule]]\nname = \"end\"\non = [\"exec\"]\nargv = ['sh -c \"*forbidden\"']\naction = \"deny\"\n";
+    let script = "for n in 1000 3823 3824 3825 3826 3827 3828 20000 60000; do for end in forbidden fine; do \
+                  sh -c \": $(head -c $n /dev/zero | tr '\\0' x); : $end\" && echo $n $end; done; done; :";
+    let Guarded { done, events } = stage.guard(rules).run(&stage.script(script));
+    let fine: String =
+        [1000, 3823, 3824, 3825, 3826, 3827, 3828, 20000, 60000].map(|n| format!("{n} fine\n")).concat();
+    assert_eq!(done.out(), fine, "{}", done.err());
+    assert_eq!(events.rule("end").count(), 9, "{events}");
+}

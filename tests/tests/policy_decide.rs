@@ -185,6 +185,24 @@ fn a_star_at_the_end_is_any_rest() {
     }
 }
 
+/// A long command line is matched to its end, wherever its pieces meet.
+#[test]
+fn long_command_lines_are_matched_whole() {
+    let policy = policy(
+        r#"
+        rule = [
+            { name = "end", on = ["exec"], argv = ["sh -c ** --force", 'sh -c "*rm -rf /"'], action = "deny" },
+        ]"#,
+    );
+    for length in (3820..3850).chain([0, 10, 3840 * 3, 100_000]) {
+        let filler = "x".repeat(length);
+        assert_eq!(command(&policy, "/bin/sh", &["sh", "-c", &filler, "--force"]), "end", "{length}");
+        assert_eq!(command(&policy, "/bin/sh", &["sh", "-c", &format!("{filler}rm -rf /")]), "end", "{length}");
+        assert_eq!(command(&policy, "/bin/sh", &["sh", "-c", &filler, "--forced"]), "-", "{length}");
+        assert_eq!(command(&policy, "/bin/sh", &["sh", "-c", &format!("{filler}rm -rf /x")]), "-", "{length}");
+    }
+}
+
 #[test]
 fn a_command_line_that_is_too_long_is_held_against_denials_only() {
     let policy = policy(
@@ -194,9 +212,11 @@ fn a_command_line_that_is_too_long_is_held_against_denials_only() {
             { name = "not", on = ["exec"], argv = ["rm x"], action = "deny" },
         ]"#,
     );
-    let long = "y".repeat(5000);
     assert_eq!(command(&policy, "/bin/tar", &["tar", "y"]), "fine");
-    assert_eq!(command(&policy, "/bin/tar", &["tar", &long]), "not");
+    for known in [3836, 3837, 5000, 3840 * 2 - 4, 3840 * 2 - 3, 200_000] {
+        assert_eq!(command(&policy, "/bin/tar", &["tar", &"y".repeat(known)]), "fine", "{known}");
+    }
+    assert_eq!(command(&policy, "/bin/tar", &["tar", &"y".repeat(300_000)]), "not");
     let object = Object::Command { path: b"/bin/ls", argv: b"ls\0" };
     assert_eq!(decide(&policy, Op::Exec, Scope::Tool, &object, FACT_ARGV_UNKNOWN).0, "not");
 }

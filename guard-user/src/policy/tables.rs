@@ -7,8 +7,8 @@ use guard_common::table::{
     RULE_WORDS,
 };
 use guard_common::walk::{
-    FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_ARGV, INTO_OBJECT, INTO_TO, MAX_TEXT, NO_RULE, Walk, Who, about,
-    action, decide, holding, skip_root, walk_text,
+    ARGV_PIECE, ARGV_PIECES, FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_ARGV, INTO_OBJECT, INTO_TO, MAX_TEXT,
+    NO_RULE, Walk, Who, about, action, decide, holding, skip_root, walk_on, walk_text,
 };
 use guard_common::words::{Action, Op, Scope};
 
@@ -179,29 +179,45 @@ impl Tables<'_> {
         let first_end = argv.iter().position(|&byte| byte == 0).unwrap_or(argv.len());
         let (called, rest) = argv.split_at(first_end);
         let (true_name, called) = (base_name(path), base_name(called));
-        let mut facts = if argv.len() > MAX_TEXT { FACT_ARGV_UNKNOWN } else { 0 };
+        let mut facts = 0;
         for (number, name) in [true_name, called].into_iter().enumerate() {
             if number > 0 && (name == true_name || argv.is_empty()) {
                 continue;
             }
-            let mut text = [name, rest].concat();
-            if text.len() > MAX_TEXT {
+            let words = [name, rest].concat();
+            let mut pieces = words.chunks(ARGV_PIECE as usize).take(ARGV_PIECES as usize).peekable();
+            let Some(first) = pieces.next() else { continue };
+            if words.len() > (ARGV_PIECE * ARGV_PIECES) as usize {
                 facts |= FACT_ARGV_UNKNOWN;
-                text.truncate(MAX_TEXT);
             }
-            self.text(FAMILY_ARGV, NODE_ROOT, INTO_ARGV, &text, 0);
+            self.piece(FAMILY_ARGV, Some((NODE_ROOT, INTO_ARGV, 0)), first, pieces.peek().is_some());
+            while let Some(piece) = pieces.next() {
+                self.piece(FAMILY_ARGV, None, piece, pieces.peek().is_some());
+            }
         }
         facts
     }
 
     fn text(&mut self, family: usize, anchor: u16, into: u32, text: &[u8], from: u32) {
+        self.piece(family, Some((anchor, into, from)), text, false);
+    }
+
+    /// Begins a walk with an anchor, a set and the first byte, or goes on with the last one.
+    fn piece(&mut self, family: usize, begins: Option<(u16, u32, u32)>, text: &[u8], more: bool) {
         let compiled = self.compiled;
         let meta = compiled.meta();
         let entry = &meta.family[family];
         let automata: [&Automaton; MAX_AUTOMATA] =
             std::array::from_fn(|index| Automaton::of(&compiled.blocks[entry.block[index] as usize]));
         self.walk.text[..text.len()].copy_from_slice(text);
-        walk_text(meta, automata, &mut self.walk, family as u32, u32::from(anchor), into, from..text.len() as u32);
+        let end = text.len() as u32;
+        match begins {
+            Some((anchor, into, from)) => {
+                let begin = (u32::from(anchor), into);
+                walk_text(meta, automata, &mut self.walk, family as u32, begin, from..end, more);
+            }
+            None => walk_on(meta, automata, &mut self.walk, 0..end, more),
+        }
     }
 }
 
