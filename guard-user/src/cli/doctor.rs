@@ -53,9 +53,10 @@ fn shown(report: &Report, colour: bool) -> String {
             State::Less => ("less", "33"),
             State::Missing => ("missing", "1;31"),
         };
-        text += &format!("{} {:<30} {}\n", paint(&format!("{mark:<8}"), code), check.name, check.found);
+        let (mark, name) = (paint(&format!("{mark:<8}"), code), format!("{:<30}", check.name));
+        text += &[&mark, " ", &name, " ", &check.found, "\n"].concat();
         if let Some(remedy) = &check.remedy {
-            text += &format!("{:<39} to do: {remedy}\n", "");
+            text += &[" ".repeat(40).as_str(), "to do: ", remedy, "\n"].concat();
         }
     }
     text += "\nWhat becomes of an operation that a policy denies:\n";
@@ -67,7 +68,7 @@ fn shown(report: &Report, colour: bool) -> String {
         };
         let reach = paint(&format!("{:<10}", operation.reach), code);
         let by = operation.backend.map(|backend| format!("by {backend}")).unwrap_or_default();
-        text += &format!("{reach} {:<9} {}\n", by, operation.what);
+        text += &[&reach, " ", &format!("{by:<9}"), " ", operation.what, "\n"].concat();
     }
     text += if report.runs { "\nguard runs here.\n" } else { "\nguard can't run here.\n" };
     text
