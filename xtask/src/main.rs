@@ -34,7 +34,7 @@ enum Task {
     Evasion(evasion::Options),
     /// Check formatting, lints, licences, sources and advisories.
     Lint,
-    /// Run all tests against this machine's kernel.
+    /// Run all tests against this machine's kernel, and the kernel tests on the others.
     Test(test::Options),
     /// Run the kernel tests on 5.10, 6.1, 6.12 and 7.2, each in a virtual machine.
     Vm(vm::Options),

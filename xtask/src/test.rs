@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::{build, codex, host, say, workspace};
+use crate::{build, codex, host, say, vm, workspace};
 
 #[derive(Args)]
 pub struct Options {
@@ -27,9 +27,21 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let mut cargo = workspace::cargo(["test", "--no-fail-fast"]);
     cargo.args(workspace::SELECTION).args(options.args.iter().filter(|arg| *arg != "--no-fail-fast"));
     cargo.env("GUARD_BIN", workspace::guard()?).env("GUARD_CODEX_DIR", codex);
-    // A test's failure is its own message; nothing to add.
-    let status = if io::stdout().is_terminal() { workspace::status(&mut cargo)? } else { counted(&mut cargo)? };
-    Ok(workspace::code(status))
+    // A test's failure is its own message; nothing to add. To a person the tests speak directly, in colours.
+    let person = io::stdout().is_terminal();
+    let mut count = Count::default();
+    let status = if person { workspace::status(&mut cargo)? } else { counted(&mut cargo, &mut count)? };
+    // Who asks for some of the tests has named none of the matrix.
+    let matrix = !options.args.is_empty()
+        || vm::test(&mut |line| {
+            println!("{line}");
+            count.add(line);
+        })?;
+    let [passed, failed, ignored] = count.0;
+    if !person {
+        println!("{passed} passed, {failed} failed, {ignored} skipped");
+    }
+    Ok(if matrix { workspace::code(status) } else { ExitCode::FAILURE })
 }
 
 /// Tests that passed, failed and were ignored.
@@ -49,22 +61,18 @@ impl Count {
     }
 }
 
-/// Runs the tests, passes their output on, and closes with the sum: cargo's own last line is that of the last of many
-/// programs, which may hold no test at all.
-fn counted(cargo: &mut Command) -> Result<ExitStatus> {
+/// Runs the tests, passes their output on, and counts: cargo's own last line is that of the last of many programs,
+/// which may hold no test at all.
+fn counted(cargo: &mut Command, count: &mut Count) -> Result<ExitStatus> {
     let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot run cargo")?;
     let output = BufReader::new(child.stdout.take().context("no pipe")?);
-    let mut count = Count::default();
     for line in output.split(b'\n') {
         let mut line = line?;
         count.add(&String::from_utf8_lossy(&line));
         line.push(b'\n');
         io::stdout().write_all(&line)?;
     }
-    let status = child.wait()?;
-    let [passed, failed, ignored] = count.0;
-    println!("{passed} passed, {failed} failed, {ignored} skipped");
-    Ok(status)
+    Ok(child.wait()?)
 }
 
 #[cfg(test)]
