@@ -17,6 +17,17 @@ pub struct Screen {
     began: std::time::Instant,
 }
 
+/// Longest command line that is shown whole, in characters. Events have all of it.
+const SHOWN: usize = 400;
+
+/// A command line as long as a person reads it.
+fn shortened(line: &str) -> String {
+    match line.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
 impl Screen {
     /// A screen; `json` writes events as JSON instead.
     #[must_use]
@@ -54,7 +65,7 @@ impl Screen {
             _ => ("would stop", "\x1b[36m"),
         };
         let object = match (&event.argv, &event.path, &event.addr) {
-            (Some(argv), ..) if event.op == "exec" => argv.join(" "),
+            (Some(argv), ..) if event.op == "exec" => shortened(&argv.join(" ")),
             (_, Some(path), _) => path.clone(),
             (_, _, Some(addr)) => match event.port {
                 Some(port) if addr.contains(':') => format!("[{addr}]:{port}"),
