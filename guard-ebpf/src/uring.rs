@@ -21,7 +21,7 @@ const OP_OPENAT2: u8 = 28;
 /// A connection is on its way.
 const EINPROGRESS: i32 = 115;
 
-/// `io_uring_complete(ring, request, cqe)`, as it is since 6.10.
+/// `io_uring_complete(ring, request, cqe)`, as kernels later than 6.12 have it.
 #[inline(always)]
 pub fn completed(ctx: &BtfTracePointContext) -> i32 {
     let Some(member) = tree::member(kernel::tgid()) else { return 0 };

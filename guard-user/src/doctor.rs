@@ -163,9 +163,9 @@ fn uring_check(seen: bool, lsm: bool) -> Check {
         return Check { name, state: State::Good, found: "nobody may use it".to_owned(), remedy: None };
     }
     let remedy = if Path::new("/proc/sys/kernel/io_uring_disabled").exists() {
-        "sysctl kernel.io_uring_disabled=2, or a kernel of 6.10 or later, or security hooks"
+        "sysctl kernel.io_uring_disabled=2, or a later kernel (6.18 shows them), or security hooks"
     } else {
-        "a kernel of 6.10 or later, or security hooks"
+        "a later kernel (6.18 shows them), or security hooks"
     };
     let found = "opens through it are not seen on this kernel".to_owned();
     Check { name, state: State::Less, found, remedy: Some(remedy.to_owned()) }

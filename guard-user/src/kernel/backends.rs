@@ -46,7 +46,7 @@ pub struct Hold {
     pub how: &'static str,
 }
 
-/// Arguments that `io_uring_complete` has since 6.10, the first form that shows the request's result.
+/// Arguments that `io_uring_complete` has in kernels later than 6.12, the first form that shows the request's result.
 const URING_ARGUMENTS: usize = 3;
 
 /// Whether what is opened and connected through `io_uring` is seen on the kernel that has these types.
