@@ -5,8 +5,8 @@
 //! matter in which order both see a process.
 
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -103,12 +103,19 @@ fn look(tick: u64) -> anyhow::Result<HashMap<u32, Found>> {
     let mut found = HashMap::new();
     for process in all_processes().context("/proc can't be read")?.flatten() {
         // A process may end at any moment; kernel threads have no executable.
-        let (Ok(stat), Ok(exe)) = (process.stat(), process.exe()) else { continue };
-        let exe = exe.as_os_str().as_bytes();
-        let exe = exe.strip_suffix(b" (deleted)").unwrap_or(exe).to_vec();
+        let (Ok(stat), Some(exe)) = (process.stat(), executable(&process)) else { continue };
+        let exe = exe.into_vec();
         found.insert(stat.pid as u32, Found { parent: stat.ppid as u32, start: stat.starttime * tick, exe });
     }
     Ok(found)
+}
+
+/// Path of what a process runs, also where the file is gone by now.
+#[must_use]
+pub fn executable(process: &Process) -> Option<OsString> {
+    let exe = process.exe().ok()?;
+    let exe = exe.as_os_str().as_bytes();
+    Some(OsStr::from_bytes(exe.strip_suffix(b" (deleted)").unwrap_or(exe)).to_owned())
 }
 
 fn root(kernel: &mut Kernel, pid: u32, process: &Found, agent: u8) -> anyhow::Result<Member> {

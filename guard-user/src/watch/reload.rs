@@ -11,7 +11,7 @@ use super::{Watch, give_back_memory};
 use crate::kernel::Kernel;
 use crate::policy::{Compiled, Whole};
 use crate::record::clock;
-use crate::session::Processes;
+use crate::session::{Processes, seed};
 
 /// Policies whose rule names are remembered: records that were written under them may still arrive.
 const REMEMBERED_POLICIES: usize = 16;
@@ -79,6 +79,6 @@ fn executable(kernel: &Kernel, processes: &Processes, pid: u32, member: &Member)
     if let Some(image) = image.filter(|image| image.id == member.image && !image.exe.is_empty()) {
         return Some(image.exe.clone());
     }
-    let exe = procfs::process::Process::new(pid as i32).and_then(|process| process.exe()).ok()?;
-    kernel.member(pid).filter(|now| now.image == member.image).map(|_| exe.into_os_string())
+    let exe = seed::executable(&procfs::process::Process::new(pid as i32).ok()?)?;
+    kernel.member(pid).filter(|now| now.image == member.image).map(|_| exe)
 }
