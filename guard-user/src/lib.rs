@@ -4,6 +4,7 @@
 //! Nothing below `cli` knows a screen.
 
 pub mod cli;
+pub mod control;
 pub mod doctor;
 pub mod kernel;
 pub mod policy;
