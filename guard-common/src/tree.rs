@@ -108,25 +108,32 @@ pub struct Doomed {
     pub mark: [u8; DOOMED_PER_BLOCK],
 }
 
-/// What is known of a pipe; key: its inode number.
+/// A pipe, as a tree knows it: trees that share one know different things of it, and the kernel gives a pipe's number to
+/// another one day.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PipeKey {
+    /// The tree.
+    pub tree: Id,
+    /// Inode number of the pipe.
+    pub inode: u64,
+}
+
+/// What is known of a pipe; key: [`PipeKey`].
+///
+/// Both ends of a pipe are told of at once, from different CPUs. So each word is written by itself and none is ever
+/// cleared: who writes one and then reads the others misses nothing that somebody does who works the other way round.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pipe {
-    /// The tree whose processes hold it.
-    pub tree: Id,
-    /// `PIPE_*` bits.
-    pub flags: u32,
-    /// Verdict on a shell reading from it, valid with [`PIPE_READ_BY_SHELL`]: action in the upper 16 bits, rule in the
-    /// lower.
-    pub verdict: u32,
+    /// Not 0: a process that can write to it has spoken to the network, or it continues a pipe of which that is true.
+    pub network: u64,
+    /// Verdict on a program that takes its orders from it, if they come from the network: generation of the policy in the
+    /// upper 32 bits, then 16 bits of the action and 16 of the rule. 0 for none.
+    pub reader: u64,
     /// Inode number of the pipe that what reads from this one writes to, 0 if there is none.
     pub next: u64,
 }
-
-/// A process that can write to it has spoken to the network, or it continues a pipe of which that is true.
-pub const PIPE_FROM_NETWORK: u32 = 1;
-/// A program that may not take its orders from the network takes them from it.
-pub const PIPE_READ_BY_SHELL: u32 = 2;
 
 /// Names of the counters, in the order of their indices in the counter map.
 pub const COUNTERS: &[&str] = &[
@@ -185,6 +192,8 @@ mod pod {
     unsafe impl aya::Pod for super::Home {}
     // SAFETY: see above.
     unsafe impl aya::Pod for super::Doomed {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for super::PipeKey {}
     // SAFETY: see above.
     unsafe impl aya::Pod for super::Pipe {}
 }

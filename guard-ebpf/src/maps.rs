@@ -8,7 +8,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use guard_common::event::{MAX_ARGV, MAX_LABEL};
 use guard_common::offsets::{HOOK_SLOTS, Settings};
 use guard_common::table::{MAX_BLOCKS, Words};
-use guard_common::tree::{Doomed, Home, Id, KnownClasses, Member, Pipe, Places};
+use guard_common::tree::{Doomed, Home, Id, KnownClasses, Member, Pipe, PipeKey, Places};
 use guard_common::walk::{Walk, Who};
 
 /// Inner maps of different sizes may replace each other (5.10 and later).
@@ -38,9 +38,9 @@ pub static ENDED_CALLS: HashMap<Id, u8> = HashMap::with_max_entries(4096, 0);
 #[map]
 pub static DOOMED: Array<Doomed> = Array::with_max_entries(1024, 0);
 
-/// Pipes by inode number.
+/// Pipes.
 #[map]
-pub static PIPES: HashMap<u64, Pipe> = HashMap::with_max_entries(16384, 0);
+pub static PIPES: HashMap<PipeKey, Pipe> = HashMap::with_max_entries(16384, 0);
 
 /// The policy's two places. A reload fills the one that is not in use and then switches [`ACTIVE`].
 #[btf_map]
@@ -216,6 +216,13 @@ pub fn release(slot: u32) {
 fn holders(slot: u32) -> Option<*mut u64> {
     // SAFETY: only an address is computed.
     work(slot).map(|work| unsafe { &raw mut (*work).holders })
+}
+
+/// What was written before can be seen by every CPU before anything is read that comes after: an atomic addition is a full
+/// barrier (`Documentation/memory-barriers.txt`, of x86 every locked operation). `word` is any word at hand.
+#[inline(always)]
+pub fn fence(word: *mut u64) {
+    add(word, 0);
 }
 
 /// Adds to a number in one step. 5.10 knows no atomic operation that gives anything back, and the standard library offers none

@@ -1,19 +1,20 @@
 //! What pipes carry: whether a program that takes its orders from one would take them from the network.
 //!
 //! `curl | sh` starts two programs in any order, so both ends are remembered by the pipe. A process that speaks to the
-//! network marks every pipe that it can write to; a program that may not take its orders from the network marks those
+//! network marks every pipe that it can write to, and those that it makes from then on; a program that may not take its orders from the network marks those
 //! that it takes them from. Whichever comes second is stopped. A program between two pipes passes the mark on:
 //! `curl | gunzip | sh`.
 //!
 //! All of it is done only where a rule asks for it. Of a process's descriptors, the first 64 are looked at.
 
+use aya_ebpf::bindings::BPF_NOEXIST;
 use guard_common::event::NO_RULE;
-use guard_common::tree::{COUNT_PIPES_FULL, Id, MEMBER_NETWORK, Member, PIPE_FROM_NETWORK, PIPE_READ_BY_SHELL, Pipe};
+use guard_common::tree::{COUNT_PIPES_FULL, Id, MEMBER_NETWORK, Member, Pipe, PipeKey};
 use guard_common::walk::FACT_NETWORK_STDIN;
 use guard_common::words::{Action, Op};
 
 use crate::kernel::{self, masked, read, read_or_zero};
-use crate::maps::{MEMBERS, PIPES, count, offset};
+use crate::maps::{MEMBERS, PIPES, count, fence, offset};
 use crate::verdict::{self, Verdict};
 
 /// Pipes that a chain of programs is followed through.
@@ -31,26 +32,36 @@ fn followed(table: u32) -> bool {
     verdict::meta(table).is_some_and(|meta| meta.follows_pipes != 0)
 }
 
-/// What is known of a pipe in a tree.
+/// What is known of a pipe in a tree; `None` (and counted) where there is no room for it.
 #[inline(always)]
-fn known(tree: Id, pipe: u64) -> Pipe {
-    // SAFETY: entries are replaced whole.
-    let entry = unsafe { PIPES.get(pipe) }.copied();
-    // The kernel gives a pipe's number to another one day.
-    match entry {
-        Some(entry) if entry.tree == tree => entry,
-        _ => Pipe { tree, flags: 0, verdict: 0, next: 0 },
+fn known(tree: Id, inode: u64) -> Option<*mut Pipe> {
+    let key = PipeKey { tree, inode };
+    if let Some(entry) = PIPES.get_ptr_mut(key) {
+        return Some(entry);
     }
-}
-
-/// Remembers something of a pipe; false (and counted) where there is no room.
-#[inline(always)]
-fn remember(pipe: u64, entry: Pipe) -> bool {
-    let stored = PIPES.insert(pipe, entry, 0).is_ok();
-    if !stored {
+    // Where another CPU has made the entry at this moment, it is that one that counts.
+    let made = PIPES.insert(key, Pipe { network: 0, reader: 0, next: 0 }, u64::from(BPF_NOEXIST));
+    let entry = PIPES.get_ptr_mut(key);
+    if made.is_err() && entry.is_none() {
         count(COUNT_PIPES_FULL);
     }
-    stored
+    entry
+}
+
+/// Writes one word of what is known of a pipe, so that whoever writes another afterwards sees it.
+#[inline(always)]
+fn write(word: *mut u64, value: u64) {
+    // SAFETY: an aligned word of a map value. Entries are forgotten by user space, and then stay memory of the map, which
+    // is preallocated: at worst a pipe that nobody holds any more is marked.
+    unsafe { word.write_volatile(value) };
+    fence(word);
+}
+
+/// Reads one word of what is known of a pipe.
+#[inline(always)]
+fn read_word(word: *const u64) -> u64 {
+    // SAFETY: as in `write`.
+    unsafe { word.read_volatile() }
 }
 
 /// A verdict as a number, for functions that the verifier checks by themselves.
@@ -68,6 +79,21 @@ pub fn unpack(packed: u32) -> Verdict {
 /// Nothing to object to.
 const FINE: u32 = (Action::Allow as u32) << 16 | NO_RULE as u32;
 
+/// A verdict as a pipe's [`Pipe::reader`]: with the policy by which it was made.
+#[inline(always)]
+fn with_generation(verdict: u32) -> u64 {
+    let generation = verdict::meta(verdict::active()).map_or(0, |meta| meta.generation);
+    u64::from(generation) << 32 | u64::from(verdict)
+}
+
+/// The verdict again. That of a policy which is not in force any more stands, but its rule can't be named.
+#[inline(always)]
+fn of_generation(reader: u64) -> u32 {
+    let current = verdict::meta(verdict::active()).is_some_and(|meta| u64::from(meta.generation) == reader >> 32);
+    let verdict = reader as u32;
+    if current || verdict == 0 { verdict } else { verdict & 0xffff_0000 | u32::from(NO_RULE) }
+}
+
 /// What a pipe carries comes from the network, and so does what is made of it. The verdict on that, packed: a program
 /// that may not take its orders from there may read it already.
 #[unsafe(no_mangle)]
@@ -78,14 +104,16 @@ extern "C" fn mark_pipe(tree: Id, pipe: u64) -> u32 {
     let mut step = 0;
     while step < MAX_CHAIN {
         step += 1;
-        let entry = known(tree, at);
-        if entry.flags & PIPE_READ_BY_SHELL != 0 && entry.verdict >> 16 > verdict >> 16 {
-            verdict = entry.verdict;
+        let Some(entry) = known(tree, at) else { break };
+        // SAFETY: only addresses are computed.
+        let (network, reader, next) =
+            unsafe { (&raw mut (*entry).network, &raw const (*entry).reader, &raw const (*entry).next) };
+        write(network, 1);
+        let waiting = of_generation(read_word(reader));
+        if waiting >> 16 > verdict >> 16 {
+            verdict = waiting;
         }
-        if entry.flags & PIPE_FROM_NETWORK == 0 {
-            remember(at, Pipe { flags: entry.flags | PIPE_FROM_NETWORK, ..entry });
-        }
-        at = entry.next;
+        at = read_word(next);
         if at == 0 {
             break;
         }
@@ -142,6 +170,16 @@ pub fn spoke(table: u32, member: &Member, task: u64) -> Option<Verdict> {
     }
     let verdict = mark_pipes(member.tree, task);
     (verdict != FINE).then(|| unpack(verdict))
+}
+
+/// The current process has made a pipe. What a program that has spoken to the network writes there comes from the network,
+/// and may be all written, and the descriptor closed, before the reader is executed.
+#[inline(always)]
+pub fn made(member: &Member, task: u64) {
+    if member.flags & MEMBER_NETWORK != 0 && followed(verdict::active()) {
+        // Nobody can wait at the other end yet.
+        mark_pipes(member.tree, task);
+    }
 }
 
 /// Whether one of the processes that the current one descends from has spoken to the network and can write to `pipe`.
@@ -217,25 +255,27 @@ pub const NONE_NAMED: u32 = u32::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn takes_orders(tree: Id, task: u64, pipe: u64, verdict: u32) -> u32 {
-    let entry = known(tree, pipe);
-    if entry.flags & PIPE_FROM_NETWORK != 0 || fed_by_ancestor(task, pipe) != 0 {
+    // Without room for the mark, it is not known where the orders will come from.
+    let Some(entry) = known(tree, pipe) else { return 1 };
+    // SAFETY: only addresses are computed.
+    let (network, reader) = unsafe { (&raw const (*entry).network, &raw mut (*entry).reader) };
+    if read_word(network) != 0 || fed_by_ancestor(task, pipe) != 0 {
         return 1;
     }
-    // Without room for the mark, it is not known where the orders will come from.
-    u32::from(!remember(pipe, Pipe { flags: entry.flags | PIPE_READ_BY_SHELL, verdict, ..entry }))
+    write(reader, with_generation(verdict));
+    u32::from(read_word(network) != 0)
 }
 
 /// A program stands between two pipes. The verdict on what may come out of the second, packed.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn pass_on(tree: Id, input: u64, output: u64) -> u32 {
-    let entry = known(tree, input);
-    if entry.flags & PIPE_FROM_NETWORK != 0 {
-        return mark_pipe(tree, output);
-    }
     // Without room, the second pipe is taken for the beginning.
-    remember(input, Pipe { next: output, ..entry });
-    FINE
+    let Some(entry) = known(tree, input) else { return FINE };
+    // SAFETY: only addresses are computed.
+    let (network, next) = unsafe { (&raw const (*entry).network, &raw mut (*entry).next) };
+    write(next, output);
+    if read_word(network) != 0 { mark_pipe(tree, output) } else { FINE }
 }
 
 /// Whether standard input is a connection to the network, or a socket of a parent that has one: some runtimes make

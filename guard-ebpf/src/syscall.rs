@@ -12,7 +12,7 @@ use guard_common::offsets::HOOK_FILE;
 use crate::file::O_TRUNC;
 use crate::kernel::{self, read_or_zero};
 use crate::maps::{SLOT_SYSCALL, hooked, offset, slot};
-use crate::{act, file, net, tree};
+use crate::{act, file, net, pipe, tree};
 
 /// `TS_COMPAT`: the call came by the 32-bit entry, also from a 64-bit program (`arch/x86/include/asm/thread_info.h`).
 const TS_COMPAT: u32 = 2;
@@ -25,6 +25,8 @@ enum Interest {
     None,
     Opened,
     Connected,
+    /// A pipe was made.
+    Piped,
     Forked,
     /// A child was waited for: the moment at which a script goes on after one of its commands was killed.
     Waited,
@@ -38,6 +40,8 @@ fn interest_64(number: u64) -> Interest {
         2 | 85 | 257 | 304 | 437 | 438 => Interest::Opened,
         // connect
         42 => Interest::Connected,
+        // pipe, pipe2
+        22 | 293 => Interest::Piped,
         // clone, fork, vfork, clone3
         56 | 57 | 58 | 435 => Interest::Forked,
         // wait4, waitid
@@ -54,6 +58,8 @@ fn interest_32(number: u64) -> Interest {
         5 | 8 | 295 | 342 | 437 | 438 => Interest::Opened,
         // connect; socketcall is looked at for it
         362 | 102 => Interest::Connected,
+        // pipe, pipe2
+        42 | 331 => Interest::Piped,
         // fork, clone, vfork, clone3
         2 | 120 | 190 | 435 => Interest::Forked,
         // wait4, waitid; not waitpid, whose number is poll's in the other table
@@ -126,6 +132,7 @@ pub fn returned(ctx: &BtfTracePointContext) -> i32 {
                 net::connected(slot, &member, task, descriptor, result);
             }
         }
+        Interest::Piped => pipe::made(&member, task),
         _ => {}
     }
     0

@@ -143,6 +143,21 @@ fn from_the_program_that_starts_the_shell() {
     stopped(node);
 }
 
+/// The program that has downloaded something has written all of it, and closed the pipe, when the shell is executed.
+#[test]
+fn from_a_program_that_holds_the_pipe_no_more() {
+    for child in [
+        "os.close(w); time.sleep(0.3); os.dup2(r, 0); os.execvp(\"sh\", [\"sh\"])",
+        "os.close(w); time.sleep(0.3); os.execvp(\"sh\", [\"sh\", f\"/dev/fd/{r}\"])",
+    ] {
+        stopped(&format!(
+            "/usr/bin/python3 -c 'import os, sys, time, urllib.request as u; got = u.urlopen(sys.argv[1]).read(); \
+             r, w = os.pipe(); os.set_inheritable(r, True); os.write(w, got); \
+             p = os.fork()\nif p == 0: {child}\nos.close(w); os.waitpid(p, 0)' $url"
+        ));
+    }
+}
+
 /// A connection is a way in by itself.
 #[test]
 fn from_a_connection() {

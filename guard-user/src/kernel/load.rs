@@ -9,7 +9,7 @@ use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Lsm, Progra
 use aya::{Btf, Ebpf, EbpfLoader};
 use guard_common::offsets::{HOOK_FILE, HOOK_SLOTS, HOOK_UNIX};
 use guard_common::table::{Block, Classes, NO_WORD, VERSION};
-use guard_common::tree::{COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, Places};
+use guard_common::tree::{COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, PipeKey, Places};
 use guard_common::words::Backend;
 
 use super::{backends, offsets};
@@ -68,7 +68,7 @@ pub struct Kernel {
     members: HashMap<MapData, u32, Member>,
     places: HashMap<MapData, Id, Places>,
     ended_calls: HashMap<MapData, Id, u8>,
-    pipes: HashMap<MapData, u64, Pipe>,
+    pipes: HashMap<MapData, PipeKey, Pipe>,
     phases: HashMap<MapData, Id, u32>,
     reclassed: HashMap<MapData, Id, [KnownClasses; 2]>,
     counters: PerCpuArray<MapData, u64>,
@@ -380,26 +380,19 @@ impl Kernel {
         for call in calls {
             drop(self.ended_calls.remove(&call));
         }
-        let pipes: Vec<u64> = self
-            .pipes
-            .iter()
-            .filter_map(Result::ok)
-            .filter(|(_, pipe)| pipe.tree == tree)
-            .map(|(key, _)| key)
-            .collect();
-        for pipe in pipes {
-            drop(self.pipes.remove(&pipe));
+        for pipe in self.pipes().into_iter().filter(|pipe| pipe.tree == tree) {
+            self.forget_pipe(pipe);
         }
     }
 
-    /// Inode numbers of the pipes that something is known of.
+    /// The pipes that something is known of.
     #[must_use]
-    pub fn pipes(&self) -> Vec<u64> {
+    pub fn pipes(&self) -> Vec<PipeKey> {
         self.pipes.keys().filter_map(Result::ok).collect()
     }
 
     /// Forgets a pipe.
-    pub fn forget_pipe(&mut self, pipe: u64) {
+    pub fn forget_pipe(&mut self, pipe: PipeKey) {
         // Its session may have ended in the meantime.
         drop(self.pipes.remove(&pipe));
     }

@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use guard_common::tree::PipeKey;
 use procfs::process::{FDTarget, Process};
 
 use super::Watch;
@@ -20,7 +21,7 @@ const MANY: usize = 4096;
 #[derive(Default)]
 pub(super) struct Pipes {
     looked: Option<Instant>,
-    missing: HashSet<u64>,
+    missing: HashSet<PipeKey>,
 }
 
 impl Watch<'_> {
@@ -36,7 +37,7 @@ impl Watch<'_> {
             return;
         }
         let held = held(&self.kernel);
-        let missing: HashSet<u64> = known.into_iter().filter(|pipe| !held.contains(pipe)).collect();
+        let missing: HashSet<PipeKey> = known.into_iter().filter(|pipe| !held.contains(&pipe.inode)).collect();
         for pipe in missing.intersection(&self.pipes.missing) {
             self.kernel.forget_pipe(*pipe);
         }
