@@ -9,7 +9,9 @@ use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Lsm, Progra
 use aya::{Btf, Ebpf, EbpfLoader};
 use guard_common::offsets::{HOOK_FILE, HOOK_SLOTS, HOOK_UNIX};
 use guard_common::table::{Block, Classes, NO_WORD, VERSION};
-use guard_common::tree::{COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, PipeKey, Places};
+use guard_common::tree::{
+    COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, PipeKey, Places,
+};
 use guard_common::words::Backend;
 
 use super::{backends, offsets};
