@@ -19,6 +19,8 @@ pub struct Terminal {
     child: Child,
     keys: File,
     screen: Arc<Mutex<Vec<u8>>>,
+    /// Reads the screen until the last program has closed its side.
+    reader: thread::JoinHandle<()>,
 }
 
 /// What programs ask a terminal at their start, and what a plain one says.
@@ -60,7 +62,7 @@ impl Terminal {
         let keys = File::from(pty.master);
         let screen = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, into) = (keys.try_clone().expect("a descriptor"), Arc::clone(&screen));
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut buffer = [0; 16 << 10];
             // Ends with an error when the last program has closed its side.
             while let Ok(length @ 1..) = reader.read(&mut buffer) {
@@ -73,7 +75,7 @@ impl Terminal {
                 }
             }
         });
-        Self { child, keys, screen }
+        Self { child, keys, screen, reader }
     }
 
     /// Types. What is typed for nobody is lost.
@@ -104,7 +106,7 @@ impl Terminal {
         }
     }
 
-    /// Waits for the program's end.
+    /// Waits for the program's end, and until what it wrote is on the screen. Others may go on writing.
     ///
     /// # Panics
     /// When it does not come within a minute.
@@ -112,6 +114,10 @@ impl Terminal {
         let deadline = Instant::now() + Duration::from_mins(1);
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                let read = Instant::now() + Duration::from_secs(5);
+                while !self.reader.is_finished() && Instant::now() < read {
+                    thread::sleep(Duration::from_millis(5));
+                }
                 return status;
             }
             assert!(Instant::now() < deadline, "it does not end\n{:?}", self.screen());
