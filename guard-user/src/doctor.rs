@@ -8,6 +8,7 @@ use std::path::Path;
 use aya::programs::loaded_programs;
 use guard_common::words::Backend;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::kernel::{
     self, Abilities, Reach, cgroup_root, find_offsets, holds, kernel_types, security_modules, securityfs, sees_uring,
@@ -17,7 +18,7 @@ use crate::kernel::{
 const PROGRAM_TYPE_LSM: u32 = 29;
 
 /// The whole answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Report {
     /// The running kernel's release.
     pub kernel: String,
@@ -30,7 +31,7 @@ pub struct Report {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Check {
     /// What it is.
     pub name: &'static str,
@@ -44,7 +45,7 @@ pub struct Check {
 }
 
 /// How a thing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// As it should be.
@@ -56,7 +57,7 @@ pub enum State {
 }
 
 /// What becomes of an operation.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Operation {
     /// The operation, in the words of policies.
     pub op: &'static str,

@@ -3,13 +3,18 @@
 //! One task owns it all. The kernel has decided already; nothing here changes a verdict, except that what the kernel
 //! can't reach by itself is finished: the rest of a call that was ended, and what a session leaves behind.
 
+mod answer;
 mod imports;
+mod kill;
 mod pipes;
 mod reload;
+pub mod request;
+mod tally;
 mod tell;
 
 use imports::Imports;
 use pipes::Pipes;
+pub use tally::{LIFE, Tally, Totals};
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -17,16 +22,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use guard_common::event::FLAG_PATH_UNKNOWN;
+use bytes::Bytes;
+use guard_common::event::{FLAG_ENFORCED, FLAG_PATH_UNKNOWN};
 use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member, TOLD_IN_EVENTS};
 use guard_common::words::{Action, Backend, Mode, Op, Scope};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::kernel::{Kernel, Settings, Target};
+use crate::control::types::Reloads;
+use crate::kernel::{Gauge, Kernel, Settings, Target};
 use crate::policy::{Compiled, RuleInfo, Source, Whole};
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
+use crate::record::stream::{Audience, Stream, Told};
 use crate::record::{Sink, clock};
 use crate::session::{Processes, repo, seed, users};
 
@@ -56,11 +64,26 @@ struct Call {
     label: Option<Arc<str>>,
 }
 
+/// Of a session's agent sessions, so many are remembered.
+const AGENT_SESSIONS: usize = 64;
+/// Bytes of events that gather before they are handed to those who follow them.
+const STREAM_BATCH: usize = 256 << 10;
+
 /// What is known of a tree.
 #[derive(Debug, Default)]
 struct Tree {
     root: (u32, u64),
     agent: Option<String>,
+    /// Whose it is: the user of its first process.
+    uid: Option<u32>,
+    /// When its first process was started.
+    started: String,
+    /// The agent's ids of what it serves.
+    agent_sessions: Vec<Arc<str>>,
+    /// Calls that the agent labelled.
+    labelled: u64,
+    /// What happened in it.
+    tally: Tally,
     /// Processes that keep the session going.
     agents: HashSet<u32>,
     calls: Vec<Id>,
@@ -68,21 +91,6 @@ struct Tree {
     settle: Option<Instant>,
     /// The session is over; what is left of the tree was judged.
     over: bool,
-}
-
-/// What happened so far, in numbers.
-#[derive(Clone, Debug, Default)]
-pub struct Totals {
-    /// Operations by kind.
-    pub ops: HashMap<&'static str, u64>,
-    /// Verdicts by action.
-    pub actions: HashMap<&'static str, u64>,
-    /// Verdicts other than allow, by rule.
-    pub rules: HashMap<String, u64>,
-    /// Losses by kind.
-    pub lost: HashMap<&'static str, u64>,
-    /// Processes that outlived their session and were not ended.
-    pub left: u64,
 }
 
 /// Returns what reading the kernel's types and compiling the policy took to the machine: glibc would keep it.
@@ -114,10 +122,28 @@ pub struct Watch<'a> {
     trees: HashMap<Id, Tree>,
     /// Calls whose processes are still being ended.
     ending: HashMap<Id, Instant>,
+    /// Trees likewise.
+    ending_trees: HashMap<Id, Instant>,
     sink: Option<Sink>,
+    /// Where events are told as they come.
+    stream: Option<Stream>,
+    /// What was not handed over yet, and how many bytes that is.
+    batch: (Vec<Told>, usize),
+    /// The event being written.
+    line: Vec<u8>,
+    /// When the oldest record of this batch was made, in nanoseconds since boot; the largest number where there is none.
+    oldest: u64,
+    /// How long the oldest record of the last batch had waited.
+    lag: Duration,
+    /// When the policy came into force.
+    since: String,
+    reloads: Reloads,
+    gauges: Arc<[Gauge; 2]>,
     tell: Box<dyn FnMut(&Event) + 'a>,
     counters: HashMap<&'static str, u64>,
     garbled: u64,
+    /// Calls that could not be marked as ended.
+    unmarked: u64,
     totals: Totals,
     verdicts: AsyncFd<RingBuf<MapData>>,
     bulk: AsyncFd<RingBuf<MapData>>,
@@ -160,13 +186,23 @@ impl<'a> Watch<'a> {
             calls: HashMap::new(),
             trees: HashMap::new(),
             ending: HashMap::new(),
+            ending_trees: HashMap::new(),
             sink,
+            stream: None,
+            batch: (Vec::new(), 0),
+            line: Vec::new(),
+            oldest: u64::MAX,
+            lag: Duration::ZERO,
+            since: clock::time_of_day(clock::now_since_boot()),
+            reloads: Reloads::default(),
+            gauges: Arc::new([verdicts.gauge, bulk.gauge]),
             tell: Box::new(tell),
             counters: HashMap::new(),
             garbled: 0,
+            unmarked: 0,
             totals: Totals::default(),
-            verdicts: waitable(verdicts)?,
-            bulk: waitable(bulk)?,
+            verdicts: waitable(verdicts.buffer)?,
+            bulk: waitable(bulk.buffer)?,
             more: false,
         })
     }
@@ -204,15 +240,19 @@ impl<'a> Watch<'a> {
                 tree.calls.push(member.call);
                 let call = self.calls.entry(member.call).or_default();
                 if let Some(label) = one.call {
+                    tree.labelled += 1;
                     call.label = Some(label.into());
                     call.session = one.session.map(Into::into);
+                    tree.serves(call.session.as_ref());
                 }
             }
             if tree.root == (0, 0) {
                 tree.root = (one.pid, member.start);
                 tree.agent = self.policy.agents.get(member.agent as usize).map(|agent| agent.name.clone());
+                tree.uid = one.uid;
+                tree.started = clock::time_of_day(member.start);
                 let event = self.event_of_start(&member, one.pid, now);
-                self.publish(&event);
+                self.publish(&event, Some(member.tree));
                 if let Some(places) = self.kernel.places(member.tree) {
                     self.import(member.tree, &places.repo[..places.repo_len as usize]);
                 }
@@ -233,9 +273,10 @@ impl<'a> Watch<'a> {
         self.kernel.enter(pid, member)?;
         let tree = self.trees.entry(member.tree).or_default();
         tree.root = (pid, member.start);
+        tree.started = clock::time_of_day(member.start);
         tree.agents.insert(pid);
         let event = self.event_of_start(&member, pid, clock::now_since_boot());
-        self.publish(&event);
+        self.publish(&event, Some(member.tree));
         Ok(())
     }
 
@@ -244,6 +285,17 @@ impl<'a> Watch<'a> {
     pub fn backends(&self) -> String {
         let words: Vec<&str> = self.kernel.backends().into_iter().map(Backend::word).collect();
         words.join(", ")
+    }
+
+    /// Tells events to those who follow them, from now on.
+    pub fn tell_to(&mut self, stream: Stream) {
+        self.stream = Some(stream);
+    }
+
+    /// How full the ring buffers are: verdicts, and the bulk.
+    #[must_use]
+    pub fn gauges(&self) -> Arc<[Gauge; 2]> {
+        Arc::clone(&self.gauges)
     }
 
     /// The totals so far.
@@ -285,6 +337,7 @@ impl<'a> Watch<'a> {
     /// Handles the records that there are, verdicts and lifecycle first. Where they come faster than they can be handled,
     /// some are left for the next time.
     pub fn drain(&mut self) {
+        self.gauges.iter().for_each(Gauge::look);
         self.more = true;
         for _ in 0..BATCHES {
             self.drain_verdicts();
@@ -294,8 +347,21 @@ impl<'a> Watch<'a> {
                 break;
             }
         }
+        self.flush();
+    }
+
+    /// Hands over what was told.
+    fn flush(&mut self) {
         if let Some(sink) = &mut self.sink {
             sink.flush();
+        }
+        if let Some(stream) = &self.stream {
+            stream.tell(&mut self.batch.0);
+            self.batch.1 = 0;
+        }
+        if self.oldest != u64::MAX {
+            self.lag = Duration::from_nanos(clock::now_since_boot().saturating_sub(self.oldest));
+            self.oldest = u64::MAX;
         }
     }
 
@@ -330,18 +396,18 @@ impl<'a> Watch<'a> {
 
     fn handle(&mut self, record: &Record) {
         self.learn(record);
+        self.count(record);
         let head = record.head;
+        self.oldest = self.oldest.min(head.time);
         if self.wanted(record) {
             let event = self.event_of(record);
-            self.publish(&event);
-        } else {
-            self.count_op(record);
+            self.emit(&event, Some(head.tree));
         }
         if let Body::Exec { body, .. } = &record.body
             && let Some(phase) = self.policy.phases.get(body.phase as usize).filter(|_| body.phase != 0)
         {
             let event = Event { op: "phase", phase: Some(phase.clone()), ..self.event_of_head(&head) };
-            self.publish(&event);
+            self.publish(&event, Some(head.tree));
         }
         match record.body {
             Body::Exit(_) => self.exited(&head),
@@ -355,7 +421,11 @@ impl<'a> Watch<'a> {
 
     /// Whether anybody wants the event of a record.
     fn wanted(&self, record: &Record) -> bool {
-        !matches!(record.body, Body::Fork) && (self.sink.is_some() || record.head.action != Action::Allow as u8)
+        let allowed = !matches!(record.body, Body::Exit(_)) && record.head.action == Action::Allow as u8;
+        !matches!(record.body, Body::Fork)
+            && (self.sink.is_some()
+                || record.head.action != Action::Allow as u8
+                || self.stream.as_ref().is_some_and(|stream| stream.wanted(allowed)))
     }
 
     /// Takes from a record what later ones will need.
@@ -383,8 +453,10 @@ impl<'a> Watch<'a> {
                 if !call.is_empty() {
                     tree.calls.push(head.call);
                     let known = self.calls.entry(head.call).or_default();
+                    tree.labelled += u64::from(known.label.is_none());
                     known.label = Some(String::from_utf8_lossy(call).into());
                     known.session = (!session.is_empty()).then(|| String::from_utf8_lossy(session).into());
+                    tree.serves(known.session.as_ref());
                 }
             }
             Body::Fork | Body::Doomed => {
@@ -405,7 +477,13 @@ impl<'a> Watch<'a> {
         if self.kernel.set_places(head.tree, top.as_os_str().as_bytes(), &home).is_err() {
             self.garbled += 1;
         }
-        self.trees.insert(head.tree, Tree { root: (head.tgid, head.start), ..Tree::default() });
+        let tree = Tree {
+            root: (head.tgid, head.start),
+            uid: Some(head.uid),
+            started: clock::time_of_day(head.start),
+            ..Tree::default()
+        };
+        self.trees.insert(head.tree, tree);
         self.import(head.tree, top.as_os_str().as_bytes());
     }
 
@@ -422,15 +500,14 @@ impl<'a> Watch<'a> {
     pub fn tick(&mut self) {
         self.drain();
         self.end_calls();
+        self.end_trees();
         let due: Vec<Id> = self.trees.iter().filter(|(_, tree)| tree.settle.is_some()).map(|(id, _)| *id).collect();
         for tree in due {
             self.settle(tree);
         }
         self.forget_pipes();
         self.report_losses();
-        if let Some(sink) = &mut self.sink {
-            sink.flush();
-        }
+        self.flush();
     }
 
     /// Kills what is left of calls that were ended, each process held so that no other can be hit. The programs see
@@ -485,7 +562,7 @@ impl<'a> Watch<'a> {
             let member = Member { tree: id, start: root.1, ..Member::default() };
             let mut event = self.event_about("session-end", &member, root.0, clock::now_since_boot());
             (event.agent, event.scope) = (agent, None);
-            self.publish(&event);
+            self.publish(&event, Some(id));
         }
         if members.is_empty()
             && let Some(tree) = self.trees.remove(&id)
@@ -517,7 +594,7 @@ impl<'a> Watch<'a> {
         event.path = event.process.as_ref().and_then(|process| process.exe.clone());
         let backend = if enforced { Backend::Signal } else { Backend::None };
         event.verdict = Some(self.verdict(self.generation, decision.rule, decision.action, enforced, backend));
-        self.publish(&event);
+        self.publish(&event, Some(member.tree));
     }
 
     fn report_losses(&mut self) {
@@ -527,6 +604,9 @@ impl<'a> Watch<'a> {
             if value > before && !TOLD_IN_EVENTS.contains(&name) {
                 losses.push((name, value - before));
             }
+        }
+        if self.unmarked > 0 {
+            losses.push(("ended-calls-full", std::mem::take(&mut self.unmarked)));
         }
         if self.garbled > 0 {
             losses.push(("garbled", std::mem::take(&mut self.garbled)));
@@ -544,35 +624,114 @@ impl<'a> Watch<'a> {
                 count: Some(count),
                 ..Event::default()
             };
-            self.publish(&event);
+            self.publish(&event, None);
         }
     }
 
-    /// Counts an event, tells it unless it is an allowed operation, and writes it.
-    fn publish(&mut self, event: &Event) {
-        *self.totals.ops.entry(event.op).or_default() += 1;
-        if let Some(verdict) = &event.verdict {
-            *self.totals.actions.entry(verdict.action).or_default() += 1;
-            if verdict.action != Action::Allow.word() {
-                let rule = verdict.rule.clone().unwrap_or_else(|| "default".to_owned());
-                *self.totals.rules.entry(rule).or_default() += 1;
+    /// Counts an event that no record has brought, tells it and writes it.
+    fn publish(&mut self, event: &Event, tree: Option<Id>) {
+        let verdict = event.verdict.as_ref();
+        let action = verdict.and_then(|verdict| Action::from_word(verdict.action));
+        match Op::from_word(event.op).zip(action) {
+            Some((op, action)) => {
+                let kept = self.mode == Mode::Audit && !verdict.is_some_and(|verdict| verdict.enforced);
+                self.count_decided(tree, op, action, kept);
             }
+            None => self.count_happened(tree, event.op, action),
         }
-        if event.verdict.as_ref().is_none_or(|verdict| verdict.action != Action::Allow.word()) {
+        if let Some(action) = action {
+            self.totals.ruled(verdict.and_then(|verdict| verdict.rule.as_deref()), action);
+        }
+        self.emit(event, tree);
+    }
+
+    /// Tells an event, unless it is an allowed operation, writes it, and hands it to those who follow.
+    fn emit(&mut self, event: &Event, tree: Option<Id>) {
+        let action = event.verdict.as_ref().map(|verdict| verdict.action);
+        let allowed = action == Some(Action::Allow.word());
+        if !allowed {
             (self.tell)(event);
         }
+        let followed = self.stream.as_ref().filter(|stream| stream.wanted(allowed));
+        if self.sink.is_none() && followed.is_none() {
+            return;
+        }
+        self.line.clear();
+        if serde_json::to_writer(&mut self.line, event).is_err() {
+            // Not for any event there is; a loss all the same.
+            self.garbled += 1;
+            return;
+        }
+        if let Some(stream) = followed {
+            let owner = tree.map(|tree| self.trees.get(&tree).and_then(|tree| tree.uid));
+            let audience = match owner {
+                Some(Some(uid)) => Audience::User(uid),
+                None if event.op == "lost" => Audience::All,
+                _ => Audience::Trusted,
+            };
+            let line = Bytes::copy_from_slice(&self.line);
+            self.batch.1 += line.len();
+            self.batch.0.push(Told { line, tree, audience, op: event.op, action, allowed });
+            if self.batch.1 >= STREAM_BATCH {
+                stream.tell(&mut self.batch.0);
+                self.batch.1 = 0;
+            }
+        }
         if let Some(sink) = &mut self.sink {
-            sink.write(event);
+            self.line.push(b'\n');
+            sink.write(&self.line);
         }
     }
 
-    /// Counts an allowed operation that nobody wants the event of.
-    fn count_op(&mut self, record: &Record) {
-        let op = match record.body {
-            Body::Exit(_) => "exit",
-            Body::Fork => "fork",
-            _ => Op::from_number(record.head.op).map_or("unknown", Op::word),
-        };
-        *self.totals.ops.entry(op).or_default() += 1;
+    /// Counts what a record tells, whether anybody wants its event or not.
+    fn count(&mut self, record: &Record) {
+        let head = &record.head;
+        let (tree, action) = (Some(head.tree), Action::from_number(head.action).unwrap_or(Action::Deny));
+        match &record.body {
+            Body::Exit(_) => return self.count_happened(tree, "exit", None),
+            Body::Fork => return self.count_happened(tree, "fork", None),
+            Body::Exec { enrol: true, .. } => return self.count_happened(tree, "session-start", None),
+            Body::Doomed => self.count_happened(tree, "fork", Some(action)),
+            _ => {
+                let kept = self.mode == Mode::Audit && head.flags & FLAG_ENFORCED == 0;
+                if let Some(op) = Op::from_number(head.op) {
+                    self.count_decided(tree, op, action, kept);
+                }
+            }
+        }
+        let rules = self.policies.iter().find(|(number, _)| *number == head.generation).map(|(_, rules)| rules);
+        let rule = rules.and_then(|rules| rules.get(usize::from(head.rule)));
+        self.totals.ruled(rule.map(|rule| rule.name.as_str()), action);
+    }
+
+    /// Counts a decided operation. `kept`: not carried out because the mode is audit.
+    fn count_decided(&mut self, tree: Option<Id>, op: Op, action: Action, kept: bool) {
+        self.totals.tally.decided(op, action);
+        if kept && action >= Action::Deny {
+            self.totals.would_have.decided(op, action);
+        }
+        if let Some(tree) = tree.and_then(|tree| self.trees.get_mut(&tree)) {
+            tree.tally.decided(op, action);
+        }
+    }
+
+    /// Counts what happened beside operations.
+    fn count_happened(&mut self, tree: Option<Id>, what: &str, action: Option<Action>) {
+        self.totals.tally.happened(what, action);
+        if let Some(tree) = tree.and_then(|tree| self.trees.get_mut(&tree)) {
+            tree.tally.happened(what, action);
+        }
+    }
+}
+
+impl Tree {
+    /// One of its calls belongs to this session of the agent's.
+    fn serves(&mut self, session: Option<&Arc<str>>) {
+        if let Some(session) = session
+            && self.agent_sessions.len() < AGENT_SESSIONS
+            && !self.agent_sessions.contains(session)
+        {
+            self.agent_sessions.push(Arc::clone(session));
+        }
     }
 }

@@ -116,10 +116,8 @@ impl Guard {
     /// Starts the daemon, which watches the whole machine for this policy's agents, and waits until it does.
     #[must_use]
     pub fn daemon(&self) -> Daemon {
-        let root = Path::new("/");
-        let mut front = self.command("daemon");
-        let program = front.remove(0);
-        let mut running = Job::new(program, root).args(front).start();
+        let socket = Socket::new();
+        let mut running = self.start_daemon(socket.path());
         let deadline = Instant::now() + self.patience;
         while !running.stderr().contains(READY) {
             let said = running.stderr();
@@ -127,7 +125,15 @@ impl Guard {
             assert!(Instant::now() < deadline, "the daemon does not get ready: {said}");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Daemon { running, events: self.events.clone() }
+        Daemon { running, events: self.events.clone(), socket }
+    }
+
+    /// Starts the daemon with its control API at `socket`, and waits for nothing.
+    #[must_use]
+    pub fn start_daemon(&self, socket: &Path) -> Running {
+        let mut front = self.command("daemon");
+        let program = front.remove(0);
+        Job::new(program, Path::new("/")).args(front).arg("--socket").arg(socket).start()
     }
 
     fn command(&self, task: &str) -> Vec<OsString> {
@@ -153,11 +159,44 @@ fn fresh(stem: &str, extension: &str) -> String {
     format!("{stem}-{}.{extension}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
+/// A place for a daemon's socket: short, and where every user may go. Gone with this.
+#[derive(Debug)]
+pub struct Socket(PathBuf);
+
+impl Socket {
+    /// Finds one that nobody else uses.
+    #[must_use]
+    pub fn new() -> Self {
+        let name = fresh(&format!("guard-test-{}", std::process::id()), "sock");
+        Self(std::env::temp_dir().join(name))
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Default for Socket {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // A daemon that ended well has removed it.
+        fs::remove_file(&self.0).unwrap_or_default();
+    }
+}
+
 /// A daemon that runs; stopped when dropped.
 #[derive(Debug)]
 pub struct Daemon {
     running: Running,
     events: PathBuf,
+    socket: Socket,
 }
 
 impl Daemon {
@@ -165,6 +204,12 @@ impl Daemon {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.running.pid()
+    }
+
+    /// Where its control API is.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        self.socket.path()
     }
 
     /// Sends it a signal.

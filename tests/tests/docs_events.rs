@@ -6,14 +6,13 @@ use std::path::Path;
 
 use guard::policy::OPS;
 use guard::record::event::{Event, Exit, Open, Process, Verdict};
+use guard::watch::LIFE;
 use guard_common::tree::{COUNTERS, TOLD_IN_EVENTS};
 use guard_common::words::{Action, Backend, Scope};
 use serde_json::{Value, to_value};
 
-/// What happens, beside the operations that policies decide.
-const LIFE: [&str; 6] = ["session-start", "session-end", "phase", "fork", "exit", "lost"];
 /// What user space itself can lose.
-const OWN_LOSSES: [&str; 2] = ["garbled", "not-written"];
+const OWN_LOSSES: [&str; 3] = ["garbled", "not-written", "reader-slow"];
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events.md");

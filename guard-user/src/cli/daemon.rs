@@ -1,15 +1,20 @@
 //! `guard daemon`: every agent on the machine, until it is stopped.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Common;
 use super::changes::Changes;
 use super::screen::Screen;
-use crate::kernel;
+use crate::control::{self, Readers, Setup, Socket};
+use crate::kernel::{self, Settings};
+use crate::policy::{Whole, with_agents};
+use crate::record::stream::Stream;
 use crate::watch::{Watch, ticks};
 
 /// Guards every agent that the policy names, those that run already among them, until SIGTERM or Ctrl-C.
@@ -20,9 +25,19 @@ use crate::watch::{Watch, ticks};
 pub struct Daemon {
     #[command(flatten)]
     common: Common,
-    /// Unix socket of the control API (not served yet: giving one is an error)
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    /// Unix socket to serve the control API on: status, sessions, events, policy, metrics. Root may change through it, members of
+    /// --group may read everything, others see their own sessions
+    #[arg(long, value_name = "PATH", default_value = control::SOCKET)]
+    socket: PathBuf,
+    /// Group whose members may read everything through the control API [default: guard, where there is one]
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Address to serve metrics for Prometheus on, such as 127.0.0.1:9470, to whoever can connect; they are on the socket too
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+    /// Have the kernel measure how long its programs run, guard's and all others, at some nanoseconds a run
+    #[arg(long)]
+    program_stats: bool,
     /// Tell of verdicts as lines of JSON instead of sentences
     #[arg(long)]
     json: bool,
@@ -34,21 +49,22 @@ impl Daemon {
     /// # Errors
     /// Whatever keeps guard from guarding.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        if let Some(socket) = &self.socket {
-            anyhow::bail!("--socket {}: this version of guard does not serve the control API yet", socket.display());
-        }
-        let policy = self.common.load_policy()?;
+        let policy = self.load_policy()?;
         kernel::check_requirements()?;
-        if policy.compiled.agents.is_empty() {
-            anyhow::bail!(
-                "the policy names no agent: nothing would ever be guarded. Add for example\n\n[agent.codex]\nexe = [\"**/codex\"]"
-            );
-        }
+        let readers = Readers::of(self.group.as_deref().unwrap_or(control::GROUP), self.group.is_none())?;
+        // Before anything is loaded: where another daemon runs, this one leaves no trace.
+        let socket = Socket::bind(&self.socket)?;
+        let metrics = self.metrics.map(|address| {
+            TcpListener::bind(address).with_context(|| format!("metrics can't be served on {address}"))
+        });
+        let metrics = metrics.transpose()?;
         let names: Vec<_> = policy.compiled.agents.iter().map(|agent| agent.name.clone()).collect();
         let screen = Screen::new(self.json);
         let sink = self.common.sink()?;
-        let settings = self.common.settings(true);
+        let settings = Settings { program_stats: self.program_stats, ..self.common.settings(true) };
         let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| screen.show(event))?;
+        let stream = Stream::default();
+        watch.tell_to(stream.clone());
         let (mut terminate, mut interrupt, mut hangup) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
         watch.attach()?;
@@ -59,6 +75,8 @@ impl Daemon {
             watch.mode().word(),
             watch.backends()
         );
+        let gauges = watch.gauges();
+        let (_server, mut requests) = control::serve(Setup { socket, metrics, readers, stream, gauges })?;
         let mut changes = self.common.policy_file().map(|path| Changes::of(&path)).transpose()?;
         let mut tick = ticks();
         loop {
@@ -71,6 +89,7 @@ impl Daemon {
                     self.reload(&mut watch);
                 }
                 () = next(&mut changes) => self.reload(&mut watch),
+                Some(request) = requests.recv() => watch.answer(request),
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
             }
@@ -80,9 +99,21 @@ impl Daemon {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Reads the policy; one that names no agent would guard nothing.
+    fn load_policy(&self) -> anyhow::Result<Whole> {
+        with_agents(self.common.load_policy()?).map_err(|failure| anyhow::anyhow!("{failure}"))
+    }
+
     /// Reads the policy anew and puts it in force; the old one stays where that fails.
     fn reload(&self, watch: &mut Watch<'_>) {
-        match self.common.load_policy().and_then(|policy| watch.reload(policy)) {
+        let result = match self.load_policy() {
+            Ok(policy) => watch.reload(policy),
+            Err(error) => {
+                watch.refuse_policy(&format!("{error:#}"));
+                Err(error)
+            }
+        };
+        match result {
             Ok(()) => eprintln!("guard: the policy was read anew, mode {}", watch.mode().word()),
             Err(error) => eprintln!("guard: the policy that was in force stays:\n{error:#}"),
         }

@@ -97,6 +97,7 @@ impl Common {
             bulk_ring: self.bulk_ring,
             max_processes: self.max_processes,
             debug: self.debug,
+            ..Settings::default()
         }
     }
 

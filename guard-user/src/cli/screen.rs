@@ -2,6 +2,8 @@
 
 use std::io::{IsTerminal, Write as _};
 
+use guard_common::words::Op;
+
 use crate::record::event::Event;
 use crate::watch::Totals;
 
@@ -107,17 +109,16 @@ impl Screen {
         if self.json {
             return;
         }
-        let count = |op: &str| totals.ops.get(op).copied().unwrap_or(0);
+        let count = |op| totals.tally.of_op(op);
         let mut text = format!(
             "guard: {:.1} s, {} programs run, {} files read, {} written, {} connections",
             self.began.elapsed().as_secs_f64(),
-            count("exec"),
-            count("read"),
-            count("write"),
-            count("connect") + count("send"),
+            count(Op::Exec),
+            count(Op::Read),
+            count(Op::Write),
+            count(Op::Connect) + count(Op::Send),
         );
-        let mut rules: Vec<_> = totals.rules.iter().collect();
-        rules.sort();
+        let rules = totals.applied();
         if rules.is_empty() {
             text.push_str("; nothing to object to");
         } else {

@@ -5,12 +5,13 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Counts by a word.
 pub type Counts = BTreeMap<String, u64>;
 
 /// `GET /v1/status`: the daemon as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Which guard this is.
     pub build: Build,
@@ -36,7 +37,7 @@ pub struct Status {
 }
 
 /// Which guard it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Build {
     /// guard's version.
     pub version: String,
@@ -45,7 +46,7 @@ pub struct Build {
 }
 
 /// The policy in force, in short.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyInForce {
     /// Where it was read from: a file's path, or in words.
     pub origin: String,
@@ -62,7 +63,7 @@ pub struct PolicyInForce {
 }
 
 /// What becomes of one kind of operation where it is denied.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Protection {
     /// The operation, in the words of policies.
     pub op: String,
@@ -78,7 +79,7 @@ pub struct Protection {
 }
 
 /// Numbers of the whole machine. Counts are since the daemon's start.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Machine {
     /// Sessions that run.
     pub sessions: u64,
@@ -115,7 +116,7 @@ pub struct Machine {
 }
 
 /// How often an operation came to a verdict.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct OperationCount {
     /// The operation.
     pub op: String,
@@ -126,7 +127,7 @@ pub struct OperationCount {
 }
 
 /// How often a rule decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct RuleCount {
     /// Its name.
     pub rule: String,
@@ -137,7 +138,7 @@ pub struct RuleCount {
 }
 
 /// A ring buffer between the kernel and the daemon.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Ring {
     /// `verdicts` (verdicts and processes' lives) or `bulk` (allowed operations).
     pub name: String,
@@ -150,7 +151,7 @@ pub struct Ring {
 }
 
 /// A kernel program.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Program {
     /// Its name.
     pub name: String,
@@ -164,7 +165,7 @@ pub struct Program {
 }
 
 /// What the daemon costs.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// Processor time it has used since its start, in seconds.
     pub cpu_seconds: f64,
@@ -173,7 +174,7 @@ pub struct Usage {
 }
 
 /// Changes of the policy since the daemon's start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Reloads {
     /// Policies that came into force after the first.
     pub done: u64,
@@ -185,7 +186,7 @@ pub struct Reloads {
 }
 
 /// Clients of this API.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Clients {
     /// Connections that are open.
     pub connections: u64,
@@ -198,14 +199,14 @@ pub struct Clients {
 }
 
 /// `GET /v1/sessions`: the sessions that the caller may see.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Sessions {
     /// The sessions, the oldest first.
     pub sessions: Vec<Session>,
 }
 
 /// A session that runs, or of which processes are left.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Session {
     /// Its tree, as in events: unique while the machine runs.
     pub id: String,
@@ -255,7 +256,7 @@ pub struct Session {
 }
 
 /// `GET /v1/sessions/{id}`: one session with its processes.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct SessionDetail {
     /// The session.
     pub session: Session,
@@ -266,7 +267,7 @@ pub struct SessionDetail {
 }
 
 /// A guarded process that runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Member {
     /// Process id, the host's.
     pub pid: u32,
@@ -297,7 +298,7 @@ pub struct Member {
 }
 
 /// A call.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Call {
     /// guard's own id of it, 16 hexadecimal digits.
     pub id: String,
@@ -312,7 +313,7 @@ pub struct Call {
 }
 
 /// `POST /v1/sessions/{id}/kill`: what to end.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Kill {
     /// One call, by the agent's id or by guard's; absent: the whole session.
@@ -321,14 +322,14 @@ pub struct Kill {
 }
 
 /// What a kill has come to by the time it is answered. Processes that were just forked are seen to afterwards.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Killed {
     /// Processes that were killed.
     pub processes: u64,
 }
 
 /// `GET /v1/policy`: the policy in force.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Policy {
     /// In short.
     pub policy: PolicyInForce,
@@ -339,7 +340,7 @@ pub struct Policy {
 }
 
 /// `POST /v1/policy` and `PUT /v1/policy`: what became of a policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PolicyResult {
     /// Whether it is, or would be, accepted.
     pub accepted: bool,
@@ -353,7 +354,7 @@ pub struct PolicyResult {
 }
 
 /// Something that was found in a policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
     /// `error`, `warning` or `remark`.
     pub severity: String,
@@ -374,7 +375,7 @@ pub struct Finding {
 }
 
 /// `GET /v1/phase`: the phases of the policy, and where each session that the caller may see is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Phases {
     /// Names of the policy's phases, in order.
     pub phases: Vec<String>,
@@ -383,7 +384,7 @@ pub struct Phases {
 }
 
 /// `POST /v1/phase`: which session is to go into which phase.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseChange {
     /// The session's id.
@@ -393,7 +394,7 @@ pub struct PhaseChange {
 }
 
 /// Why something was not done: the body of every answer whose status is 400 or more.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Refusal {
     /// What was found, and what was expected.
     pub error: String,

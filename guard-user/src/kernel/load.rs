@@ -1,11 +1,14 @@
 //! Loading and attaching the programs, and the maps that are shared with them.
 
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Lsm, ProgramError};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Lsm, Program, ProgramError};
+use aya::sys::{Stats, enable_stats};
 use aya::{Btf, Ebpf, EbpfLoader};
 use guard_common::offsets::{HOOK_FILE, HOOK_SLOTS, HOOK_UNIX};
 use guard_common::table::{Block, Classes, NO_WORD, VERSION};
@@ -14,6 +17,7 @@ use guard_common::tree::{
 };
 use guard_common::words::Backend;
 
+use super::gauge::Gauge;
 use super::{backends, offsets};
 use crate::policy::{self, Compiled, Tables};
 
@@ -56,11 +60,20 @@ pub struct Settings {
     pub max_processes: u32,
     /// Show the programs' own diagnostics.
     pub debug: bool,
+    /// Have the kernel measure how long programs run: all of the machine's, as long as this one is loaded.
+    pub program_stats: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { host_wide: false, verdict_ring: 1 << 20, bulk_ring: 4 << 20, max_processes: 16384, debug: false }
+        Self {
+            host_wide: false,
+            verdict_ring: 1 << 20,
+            bulk_ring: 4 << 20,
+            max_processes: 16384,
+            debug: false,
+            program_stats: false,
+        }
     }
 }
 
@@ -87,6 +100,27 @@ pub struct Kernel {
     taken_over: Array<MapData, u32>,
     /// Those that this kernel refuses, and why.
     pub refused_hooks: Vec<(&'static str, String)>,
+    /// Processes that can be guarded at once.
+    pub max_processes: u32,
+    /// As long as it is open, the kernel measures.
+    stats: Option<OwnedFd>,
+}
+
+/// How much a program has run, while that was measured.
+#[derive(Clone, Debug)]
+pub struct ProgramRun {
+    /// Its name.
+    pub name: String,
+    /// How long in all and how often; `None` where the kernel does not measure.
+    pub run: Option<(Duration, u64)>,
+}
+
+/// A ring buffer, to be read and to be looked at.
+pub struct Ring {
+    /// What is read.
+    pub buffer: RingBuf<MapData>,
+    /// How full it is.
+    pub gauge: Gauge,
 }
 
 impl Kernel {
@@ -139,8 +173,14 @@ impl Kernel {
             hooks: Vec::new(),
             taken_over: Array::try_from(take(&mut ebpf, "HOOKS")?)?,
             refused_hooks: Vec::new(),
+            max_processes: settings.max_processes,
+            stats: None,
             ebpf,
         };
+        if settings.program_stats {
+            let stats = enable_stats(Stats::RunTime).context("this kernel does not measure how long programs run")?;
+            kernel.stats = Some(stats);
+        }
         kernel.load_programs(settings.debug)?;
         if lsm {
             kernel.load_hooks()?;
@@ -313,8 +353,13 @@ impl Kernel {
     ///
     /// # Errors
     /// If they were taken before.
-    pub fn take_rings(&mut self) -> anyhow::Result<(RingBuf<MapData>, RingBuf<MapData>)> {
-        Ok((RingBuf::try_from(take(&mut self.ebpf, "VERDICTS")?)?, RingBuf::try_from(take(&mut self.ebpf, "BULK")?)?))
+    pub fn take_rings(&mut self) -> anyhow::Result<(Ring, Ring)> {
+        let mut ring = |map: &str, name| -> anyhow::Result<Ring> {
+            let map = take(&mut self.ebpf, map)?;
+            let gauge = Gauge::of(&map, name)?;
+            Ok(Ring { buffer: RingBuf::try_from(map)?, gauge })
+        };
+        Ok((ring("VERDICTS", "verdicts")?, ring("BULK", "bulk")?))
     }
 
     /// Enters a process; its children follow by themselves.
@@ -385,6 +430,44 @@ impl Kernel {
         for pipe in self.pipes().into_iter().filter(|pipe| pipe.tree == tree) {
             self.forget_pipe(pipe);
         }
+    }
+
+    /// The phase that a tree is in, counted from 0.
+    #[must_use]
+    pub fn phase(&self, tree: Id) -> u32 {
+        self.phases.get(&tree, 0).unwrap_or(0)
+    }
+
+    /// Has a tree go into a phase.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn set_phase(&mut self, tree: Id, phase: u32) -> anyhow::Result<()> {
+        self.phases.insert(tree, phase, 0).context("the session's phase could not be stored")
+    }
+
+    /// Marks a call as ended: whatever of it forks, executes, opens or connects next is killed.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn end_call(&mut self, call: Id) -> anyhow::Result<()> {
+        self.ended_calls.insert(call, 1, 0).context("the call could not be marked as ended")
+    }
+
+    /// The loaded programs, and how much each has run.
+    #[must_use]
+    pub fn programs(&self) -> Vec<ProgramRun> {
+        let measured = self.stats.is_some()
+            || std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|text| text.trim() == "1");
+        let run = |(name, program): (&str, &Program)| {
+            // One that was not loaded has no information.
+            let info = program.info().ok()?;
+            let run = measured.then(|| (info.run_time(), info.run_count()));
+            Some(ProgramRun { name: name.to_owned(), run })
+        };
+        let mut programs: Vec<ProgramRun> = self.ebpf.programs().filter_map(run).collect();
+        programs.sort_by(|one, other| one.name.cmp(&other.name));
+        programs
     }
 
     /// The pipes that something is known of.

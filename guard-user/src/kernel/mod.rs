@@ -3,6 +3,7 @@
 mod backends;
 pub mod btf;
 mod diagnostics;
+mod gauge;
 mod load;
 mod offsets;
 mod requirements;
@@ -10,7 +11,8 @@ pub mod securityfs;
 mod signal;
 
 pub use backends::{Abilities, EXEC_BY_WORDS, Hold, Reach, holds, lsm_in_force, security_modules, sees_uring};
-pub use load::{Kernel, Settings, cgroup_root};
+pub use gauge::Gauge;
+pub use load::{Kernel, ProgramRun, Ring, Settings, cgroup_root};
 pub use offsets::{find as find_offsets, kernel_types};
 pub use requirements::{all as requirements, check as check_requirements};
 pub use signal::Target;

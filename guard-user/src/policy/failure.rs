@@ -135,11 +135,17 @@ impl Finding {
         render::finding(self.severity, &self.source, &self.problem, colour)
     }
 
+    /// Where it begins; nothing where it is about the text as a whole.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        self.problem.span.as_ref().map(|span| self.source.place(span.start))
+    }
+
     /// For programs.
     #[must_use]
     pub fn told(&self) -> Told<'_> {
         let problem = &self.problem;
-        let place = problem.span.as_ref().map(|span| self.source.place(span.start));
+        let place = self.place();
         Told {
             file: &self.source.origin,
             line: place.map(|place| place.line),

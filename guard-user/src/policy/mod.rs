@@ -85,6 +85,19 @@ pub fn read(source: Arc<Source>) -> Result<Whole, Failure> {
     read_with(source, &[])
 }
 
+/// A policy that a whole machine can be guarded by: one that names an agent.
+///
+/// # Errors
+/// If it names none: nothing would ever be guarded.
+pub fn with_agents(whole: Whole) -> Result<Whole, Failure> {
+    if whole.compiled.agents.is_empty() {
+        let problem = Problem::whole("the policy names no agent: nothing would ever be guarded")
+            .help("add for example `[agent.codex]` with `exe = [\"**/codex\"]`");
+        return Err(Failure::new(&whole.source, vec![problem]));
+    }
+    Ok(whole)
+}
+
 /// Reads and compiles the policy in `source`, with the rules of `imports` before its own. Imports that only deny can
 /// only forbid more than the policy does.
 pub fn read_with(source: Arc<Source>, imports: &[Imported]) -> Result<Whole, Failure> {

@@ -1,9 +1,10 @@
 //! The JSON event: the contract that other tools read. docs/events.md describes every member.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// One event. What is not known is absent.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Event {
     /// When, in UTC with nanoseconds.
     pub time: String,
@@ -76,7 +77,7 @@ pub struct Event {
 
 /// How a file was opened.
 #[expect(clippy::struct_excessive_bools, reason = "members of the JSON contract, each a fact of its own")]
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Open {
     /// It can be read.
     pub read: bool,
@@ -96,7 +97,7 @@ pub struct Open {
 }
 
 /// How a process ended: one of both.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Exit {
     /// Exit code.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,7 +108,7 @@ pub struct Exit {
 }
 
 /// A process.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
 pub struct Process {
     /// Process id, the host's.
     pub pid: u32,
@@ -131,7 +132,7 @@ pub struct Process {
 }
 
 /// A verdict.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Verdict {
     /// What the policy says.
     pub action: &'static str,

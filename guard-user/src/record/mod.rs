@@ -5,5 +5,6 @@ pub mod decode;
 pub mod event;
 pub mod redact;
 mod sink;
+pub mod stream;
 
 pub use sink::{Sink, SinkError};

@@ -5,8 +5,6 @@ use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::event::Event;
-
 /// Bytes that are gathered before they are written.
 const BUFFER: usize = 256 << 10;
 
@@ -53,12 +51,9 @@ impl Sink {
         Ok(Self { name, to: BufWriter::with_capacity(BUFFER, to), failed: None, lost: 0 })
     }
 
-    /// Writes one event. A full disk or a closed pipe loses it, and is counted; nothing else stops.
-    pub fn write(&mut self, event: &Event) {
-        let written = serde_json::to_writer(&mut self.to, event)
-            .map_err(io::Error::from)
-            .and_then(|()| self.to.write_all(b"\n"));
-        if let Err(error) = written {
+    /// Writes one event, a line that ends. A full disk or a closed pipe loses it, and is counted; nothing else stops.
+    pub fn write(&mut self, line: &[u8]) {
+        if let Err(error) = self.to.write_all(line) {
             self.fail(&error);
         }
     }

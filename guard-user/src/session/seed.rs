@@ -32,6 +32,8 @@ pub struct Seeded {
     pub pid: u32,
     /// Its entry.
     pub member: Member,
+    /// Its real user id.
+    pub uid: Option<u32>,
     /// What it runs.
     pub image: Image,
     /// The agent's session id, where the process carries it.
@@ -183,5 +185,6 @@ fn enter(
         argv: redact::argv(running.cmdline().unwrap_or_default()),
         cwd: running.cwd().map(|cwd| cwd.to_string_lossy().into_owned()).unwrap_or_default(),
     };
-    Ok(Some(Seeded { pid, member, image, session, call }))
+    let uid = running.status().ok().map(|status| status.ruid);
+    Ok(Some(Seeded { pid, member, uid, image, session, call }))
 }

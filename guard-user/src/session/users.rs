@@ -24,3 +24,9 @@ pub fn home_of(uid: u32) -> Option<Vec<u8>> {
     use std::os::unix::ffi::OsStringExt as _;
     User::from_uid(uid.into()).ok().flatten().map(|user| user.dir.into_os_string().into_vec())
 }
+
+/// Name of one user, likewise.
+#[must_use]
+pub fn name_of(uid: u32) -> Option<String> {
+    User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
+}

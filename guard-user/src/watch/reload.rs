@@ -25,9 +25,20 @@ impl Watch<'_> {
         let Whole { source, compiled, .. } = policy;
         // What the sessions that run have brought with them holds by the new policy too, and from its first moment.
         let compiled = self.with_imports(&source, compiled);
-        self.put_in_force(compiled)?;
+        if let Err(error) = self.put_in_force(compiled) {
+            self.refuse_policy(&format!("{error:#}"));
+            return Err(error);
+        }
         self.source = source;
+        self.reloads.done += 1;
+        self.reloads.last_failure = None;
         Ok(())
+    }
+
+    /// Remembers that a new policy was refused, and why.
+    pub fn refuse_policy(&mut self, why: &str) {
+        self.reloads.failed += 1;
+        self.reloads.last_failure = Some(why.to_owned());
     }
 
     /// Replaces what the kernel has.
@@ -42,6 +53,7 @@ impl Watch<'_> {
         let processes = &self.processes;
         self.kernel.install(&policy, |kernel, place| reclass(kernel, processes, &policy, place))?;
         self.generation = generation;
+        self.since = clock::time_of_day(clock::now_since_boot());
         if self.policies.len() == REMEMBERED_POLICIES {
             self.policies.pop_front();
         }
