@@ -6,6 +6,7 @@
 mod answer;
 mod imports;
 mod kill;
+mod lag;
 mod pipes;
 mod reload;
 pub mod request;
@@ -13,6 +14,7 @@ mod tally;
 mod tell;
 
 use imports::Imports;
+use lag::Lag;
 use pipes::Pipes;
 pub use tally::{LIFE, Tally, Totals};
 
@@ -93,8 +95,8 @@ struct Tree {
     over: bool,
 }
 
-/// Returns what reading the kernel's types and compiling the policy took to the machine: glibc would keep it.
-fn give_back_memory() {
+/// Returns to the machine what reading the kernel's types and compiling a policy took: glibc would keep it.
+pub(crate) fn give_back_memory() {
     // SAFETY: no pointers; glibc's own locks make it safe at any time.
     unsafe { libc::malloc_trim(0) };
 }
@@ -133,8 +135,7 @@ pub struct Watch<'a> {
     line: Vec<u8>,
     /// When the oldest record of this batch was made, in nanoseconds since boot; the largest number where there is none.
     oldest: u64,
-    /// How long the oldest record of the last batch had waited.
-    lag: Duration,
+    lag: Lag,
     /// When the policy came into force.
     since: String,
     reloads: Reloads,
@@ -192,7 +193,7 @@ impl<'a> Watch<'a> {
             batch: (Vec::new(), 0),
             line: Vec::new(),
             oldest: u64::MAX,
-            lag: Duration::ZERO,
+            lag: Lag::default(),
             since: clock::time_of_day(clock::now_since_boot()),
             reloads: Reloads::default(),
             gauges: Arc::new([verdicts.gauge, bulk.gauge]),
@@ -360,7 +361,7 @@ impl<'a> Watch<'a> {
             self.batch.1 = 0;
         }
         if self.oldest != u64::MAX {
-            self.lag = Duration::from_nanos(clock::now_since_boot().saturating_sub(self.oldest));
+            self.lag.add(Duration::from_nanos(clock::now_since_boot().saturating_sub(self.oldest)));
             self.oldest = u64::MAX;
         }
     }

@@ -4,6 +4,7 @@
 //! A failing helper ends the test with its reason, so most of this panics with a message instead of returning errors
 //! that every test would only unwrap.
 
+pub mod api;
 pub mod codex;
 pub mod guard;
 pub mod http;
@@ -11,6 +12,7 @@ pub mod kernel;
 pub mod model;
 pub mod net;
 pub mod place;
+pub mod prometheus;
 pub mod pty;
 pub mod run;
 pub mod session;

@@ -8,6 +8,7 @@ mod evasion;
 mod fuzz;
 mod host;
 mod lint;
+mod prometheus;
 mod say;
 mod setup;
 mod test;

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::{build, codex, host, say, vm, workspace};
+use crate::{build, codex, host, prometheus, say, vm, workspace};
 
 #[derive(Args)]
 pub struct Options {
@@ -23,10 +23,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     build::build()?;
     let codex = codex::install()?;
+    let prometheus = prometheus::install()?;
     // All that is wrong, not only the first of it.
     let mut cargo = workspace::cargo(["test", "--no-fail-fast"]);
     cargo.args(workspace::SELECTION).args(options.args.iter().filter(|arg| *arg != "--no-fail-fast"));
-    cargo.env("GUARD_BIN", workspace::guard()?).env("GUARD_CODEX_DIR", codex);
+    cargo.env("GUARD_BIN", workspace::guard()?).env("GUARD_CODEX_DIR", codex).env("GUARD_PROMETHEUS_DIR", prometheus);
     // A test's failure is its own message; nothing to add. To a person the tests speak directly, in colours.
     let person = io::stdout().is_terminal();
     let mut count = Count::default();

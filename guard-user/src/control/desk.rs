@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::problem::Problem;
 use super::types::{Session, SessionDetail};
 use crate::session::users;
-use crate::watch::request::{By, Change, Done, Request, Snapshot};
+use crate::watch::request::{By, Change, Done, Refused, Request, Snapshot};
 
 /// Requests that wait at most.
 const WAITING: usize = 32;
@@ -81,6 +81,16 @@ impl Desk {
         })
         .await
         .map_err(|_| Problem::busy())
+    }
+
+    /// Fails if who asks for a change is guarded. What watches looks again when the change is made.
+    ///
+    /// # Errors
+    /// Says so.
+    pub async fn may_change(&self, by: By) -> Result<By, Problem> {
+        let ask = self.ask(|reply| Request::Guarded(by.pid, reply));
+        let guarded = timeout(PATIENCE, ask).await.map_err(|_| Problem::busy())??;
+        if guarded { Err(Refused::Guarded.into()) } else { Ok(by) }
     }
 
     /// Makes a change.

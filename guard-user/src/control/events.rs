@@ -14,7 +14,6 @@ use futures_util::stream;
 use guard_common::words::Action;
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};
-use utoipa::IntoParams;
 
 use super::Api;
 use super::peer::Caller;
@@ -33,7 +32,7 @@ const GATHER: Duration = Duration::from_millis(20);
 const ALIVE: Duration = Duration::from_secs(15);
 
 /// Which events are wanted.
-#[derive(Debug, Default, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
@@ -56,7 +55,6 @@ pub struct Wanted {
 /// Each is a server-sent event whose data is the event's line of the record. A client that is too slow misses events, and is
 /// told so in their place: `{"op":"lost","kind":"reader-slow","count":…}`, counting those that it would have been sent.
 /// Verdicts and processes' lives are kept longer than allowed operations. Every 15 seconds without an event there is a comment.
-#[expect(unused_qualifications, reason = "the macro writes paths out")]
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(Wanted), responses(
     (status = 200, description = "Server-sent events without names; `data` is an event in JSON",
         body = Event, content_type = "text/event-stream"),

@@ -81,7 +81,7 @@ const ALL: [Metric; 29] = [
         "guard_store_lag_seconds",
         Kind::Gauge,
         &[],
-        "How long the oldest event of the last batch had waited when it was written; only where events are recorded.",
+        "The longest that an event had waited before it was written, lately; only where events are recorded.",
     ),
     ("guard_api_connections", Kind::Gauge, &[], "Connections to the control API."),
     ("guard_api_streams", Kind::Gauge, &[], "Clients that follow the events."),

@@ -40,7 +40,7 @@ pub async fn post(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Json<PhaseChange>, Problem> {
-    let by = caller.changes("begin a phase")?;
+    let by = api.desk.may_change(caller.changes("begin a phase")?).await?;
     let Some(change) = json::<PhaseChange>(body).await? else {
         return Err(Problem::bad("which session and which phase? expected {\"session\":\"…\",\"phase\":\"…\"}"));
     };

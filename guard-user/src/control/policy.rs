@@ -85,14 +85,14 @@ pub async fn put(
     Extension(caller): Extension<Caller>,
     body: Body,
 ) -> Result<Response, Problem> {
-    let by = caller.changes("change the policy")?;
+    let by = api.desk.may_change(caller.changes("change the policy")?).await?;
     let (whole, findings) = read(&api, body, format!("the control API (uid {})", caller.uid), false).await?;
     let Some(whole) = whole else {
         let result = result(&findings, None);
         api.desk.refused(by, result.text.clone());
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(result)).into_response());
     };
-    // It may have taken a while, in which the caller has changed.
+    // It may have taken a while, in which the caller has ended.
     let by = caller.changes("change the policy")?;
     let Done::Policy(generation) = api.desk.change(by, Change::Policy(Box::new(whole))).await? else {
         return Err(Problem::busy());

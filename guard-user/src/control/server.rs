@@ -97,13 +97,13 @@ impl Drop for Server {
     }
 }
 
-/// Raises the limit on open descriptors as far as that takes no right.
+/// Raises the limit on open descriptors, or as far as that takes no right. With fewer, fewer can connect at once.
 fn more_descriptors() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < DESCRIPTORS
+        && setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, DESCRIPTORS.max(hard)).is_err()
     {
-        // With fewer, fewer can connect at once.
-        let _refused = setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS.min(hard), hard);
+        let _refused = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
     }
 }
 

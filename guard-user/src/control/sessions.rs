@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -21,6 +22,11 @@ pub fn number(id: &str) -> Result<u64, Problem> {
         Problem::bad(format!("`{}` is no session's id: expected 16 hexadecimal digits", short(id)))
             .help("`/v1/sessions` lists them; they are `tree` in events")
     })
+}
+
+/// What stands in a path in the place of a session's id.
+fn id(path: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    path.map(|Path(id)| id).map_err(|_| Problem::bad("the session's id is no text"))
 }
 
 /// The beginning of what somebody sent.
@@ -55,8 +61,9 @@ pub async fn list(
 pub async fn show(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<SessionDetail>, Problem> {
+    let id = id(path)?;
     let Some(detail) = api.desk.session(number(&id)?).await? else {
         return Err(Problem::new(StatusCode::NOT_FOUND, format!("there is no session {id}"))
             .help("it may be over; `/v1/sessions` lists those that are not"));
@@ -81,11 +88,11 @@ pub async fn show(
 pub async fn kill(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Caller>,
-    Path(id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
     body: Body,
 ) -> Result<Json<Killed>, Problem> {
-    let by = caller.changes("end sessions and calls")?;
-    let id = number(&id)?;
+    let by = api.desk.may_change(caller.changes("end sessions and calls")?).await?;
+    let id = number(&id(path)?)?;
     let Kill { call } = json(body).await?.unwrap_or_default();
     let Done::Killed(processes) = api.desk.change(by, Change::Kill(id, call)).await? else {
         return Err(Problem::busy());

@@ -20,7 +20,7 @@ use super::types::{Build, Clients, Machine, OperationCount, Refusal, Ring, RuleC
 use crate::doctor::{self, Report};
 use crate::policy::OPS;
 use crate::watch::request::Snapshot;
-use crate::watch::{LIFE, Tally};
+use crate::watch::{Tally, give_back_memory};
 
 /// How old the doctor's findings may be: looking takes a moment.
 const FRESH: Duration = Duration::from_secs(10);
@@ -66,7 +66,12 @@ pub async fn doctor(State(api): State<Arc<Api>>, Extension(caller): Extension<Ca
     {
         return Ok(Json(&**report).into_response());
     }
-    let report = Arc::new(spawn_blocking(doctor::examine).await.map_err(|_| Problem::busy())?);
+    let examine = || {
+        let report = doctor::examine();
+        give_back_memory();
+        report
+    };
+    let report = Arc::new(spawn_blocking(examine).await.map_err(|_| Problem::busy())?);
     *last = Some((Instant::now(), Arc::clone(&report)));
     Ok(Json(&*report).into_response())
 }
@@ -93,12 +98,7 @@ pub fn machine(api: &Api, snapshot: &Snapshot) -> Machine {
         processes: snapshot.processes,
         max_processes: snapshot.max_processes,
         operations: operations(&totals.tally, Action::ALL),
-        life: totals
-            .tally
-            .life()
-            .filter(|(name, _)| LIFE.contains(name))
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect(),
+        life: totals.tally.life().map(|(name, count)| (name.to_owned(), count)).collect(),
         would_have: operations(&totals.would_have, &[Action::Deny, Action::Kill]),
         rules,
         lost,

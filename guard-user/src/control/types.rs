@@ -107,8 +107,8 @@ pub struct Machine {
     pub daemon: Usage,
     /// Changes of the policy.
     pub reloads: Reloads,
-    /// How long the oldest record of the last batch had waited when it was written, in seconds; absent where events
-    /// are not recorded.
+    /// The longest that an event had waited before it was written, in the last 10 to 20 seconds, in seconds; absent where
+    /// events are not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_lag_seconds: Option<f64>,
     /// Clients of this API.

@@ -23,6 +23,7 @@ impl Watch<'_> {
         match request {
             Request::Snapshot(reply) => drop(reply.send(self.snapshot())),
             Request::Session(id, reply) => drop(reply.send(self.session(id))),
+            Request::Guarded(pid, reply) => drop(reply.send(self.kernel.member(pid).is_some())),
             Request::Change(by, change, reply) => drop(reply.send(self.change(&by, change))),
             Request::PolicyRefused(by, why) => {
                 eprintln!(
@@ -144,7 +145,7 @@ impl Watch<'_> {
             counters: self.kernel.counters(),
             programs: self.kernel.programs().into_iter().map(program).collect(),
             reloads: self.reloads.clone(),
-            store_lag_seconds: self.sink.as_ref().map(|_| self.lag.as_secs_f64()),
+            store_lag_seconds: self.sink.as_ref().map(|_| self.lag.longest().as_secs_f64()),
         }
     }
 

@@ -16,6 +16,8 @@ pub enum Request {
     Snapshot(Sender<Snapshot>),
     /// One session, with its processes; nothing where there is none.
     Session(Id, Sender<Option<SessionDetail>>),
+    /// Whether the process of this id is guarded.
+    Guarded(u32, Sender<bool>),
     /// Something is to be changed.
     Change(By, Change, Sender<Result<Done, Refused>>),
     /// A policy was refused before it got here; why.
@@ -94,6 +96,6 @@ pub struct Snapshot {
     pub programs: Vec<Program>,
     /// Changes of the policy.
     pub reloads: Reloads,
-    /// How long the oldest record of the last batch had waited, in seconds, where events are recorded.
+    /// The longest that a record has waited lately, in seconds, where events are recorded.
     pub store_lag_seconds: Option<f64>,
 }
