@@ -10,10 +10,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Extension;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service as _;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -141,7 +142,7 @@ async fn serve_socket(
         };
         let Ok(caller) = Caller::of(&stream, readers) else { continue };
         let entered = limits.enter(caller.uid);
-        begin(stream, router.clone().layer(Extension(caller)), entered, turned_away);
+        begin(stream, router.clone(), caller, entered, turned_away);
     }
 }
 
@@ -151,18 +152,17 @@ async fn serve_metrics(
     listener: TcpListener,
     turned_away: &Arc<Semaphore>,
 ) -> anyhow::Result<()> {
-    let router = router.layer(Extension(Caller::by_network()));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             sleep(Duration::from_millis(100)).await;
             continue;
         };
-        begin(stream, router.clone(), limits.enter(NOBODY), turned_away);
+        begin(stream, router.clone(), Caller::by_network(), limits.enter(NOBODY), turned_away);
     }
 }
 
 /// Serves a connection, or says that there are too many.
-fn begin<S>(stream: S, router: Router, entered: Result<Ticket, String>, turned_away: &Arc<Semaphore>)
+fn begin<S>(stream: S, router: Router, caller: Caller, entered: Result<Ticket, String>, turned_away: &Arc<Semaphore>)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
@@ -170,7 +170,12 @@ where
         Ok(ticket) => {
             tokio::spawn(async move {
                 let _ticket = ticket;
-                connection(stream, TowerToHyperService::new(router)).await;
+                let router = TowerToHyperService::new(router);
+                let answer = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+                    request.extensions_mut().insert(caller.clone());
+                    router.call(request)
+                });
+                connection(stream, answer).await;
             });
         }
         Err(why) => {
@@ -193,7 +198,7 @@ where
 async fn connection<S, T>(stream: S, service: T)
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
-    T: hyper::service::Service<hyper::Request<hyper::body::Incoming>, Response = axum::response::Response<Body>>,
+    T: hyper::service::Service<hyper::Request<Incoming>, Response = axum::response::Response<Body>>,
     T::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut stream = TimeoutStream::new(stream);
