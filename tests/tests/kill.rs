@@ -77,14 +77,20 @@ fn kill_spares_the_agent_and_its_other_calls() {
     };
     // The shell in front is the agent's own: it has no call.
     let agent_script = format!(
-        "{} & {}; echo agent-lives; wait $!; echo other-ended $?",
+        "{} & {}; echo agent-lives; wait $!; echo other-ended $ended",
         start("call_other", "touch other-began; while ! test -e stop; do sleep 0.01; done; echo other-lives"),
         start(
             "call_bad",
-            "while ! test -e other-began; do sleep 0.01; done; setsid sleep 20 & ./attempt read denied/secret; echo went-on",
+            "while ! test -e other-began; do sleep 0.01; done; \
+             setsid sh -c \"echo \\$\\$ > daemon; exec sleep 20\" & while ! test -s daemon; do sleep 0.01; done; \
+             ./attempt read denied/secret; echo went-on",
         ),
     )
-    .replace("wait $!", "touch stop; wait $!");
+    // Its daemon is gone before guard is.
+    .replace(
+        "wait $!",
+        "touch stop; wait $!; ended=$?; for i in $(seq 500); do kill -0 $(cat daemon) || break; sleep 0.01; done 2> /dev/null",
+    );
     // What `guard run` starts is one call unless it is an agent, so a copy of the shell is one here.
     let shell = stage.scratch().program("/bin/bash".as_ref(), "agent-shell");
     let policy = stage.policy(KILL).replace(r#"/agent"]"#, r#"/agent", "{}/agent-shell"]"#);
