@@ -52,7 +52,7 @@ pub const FLAG_PATH_UNKNOWN: u8 = 2;
 pub const FLAG_ARGV_CUT: u8 = 4;
 /// The process belongs to a call that was ended before; it was caught at its next operation.
 pub const FLAG_CALL_ENDED: u8 = 8;
-/// The verdict holds for the object's path inside its own filesystem, not for the one it was reached by.
+/// The verdict holds for another of the object's names than the one it was reached by.
 pub const FLAG_INNER_PATH: u8 = 16;
 
 /// The process that ended was one that keeps its session going.

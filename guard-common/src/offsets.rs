@@ -47,6 +47,8 @@ offsets! {
     task_files = "task_struct.files" required,
     /// Root and working folder.
     task_fs = "task_struct.fs" required,
+    /// What the thread has to do before it returns to user space.
+    task_works = "task_struct.task_works" required,
     /// What the thread group shares.
     task_signal = "task_struct.signal" required,
     /// Wait status of the thread.
@@ -65,14 +67,22 @@ offsets! {
     mm_env_end = "mm_struct.env_end" required,
     /// The file that was made the process's image.
     binprm_file = "linux_binprm.file" required,
-    /// First bytes of that file.
-    binprm_buf = "linux_binprm.buf" required,
+    /// What was executed by the string that the call was given.
+    binprm_filename = "linux_binprm.filename" required,
+    /// The same of what was loaded: another string where that is an interpreter.
+    binprm_interp = "linux_binprm.interp" required,
+    /// The file that was executed, where the interpreter is handed it.
+    binprm_executable = "linux_binprm.executable" optional,
     /// Mount of an open file.
     file_mnt = "file.f_path.mnt" required,
     /// Directory entry of an open file.
     file_dentry = "file.f_path.dentry" required,
     /// Inode of an open file.
     file_inode = "file.f_inode" required,
+    /// Where a file that nobody holds any more waits to be closed.
+    file_work = "file.f_task_work|file.f_rcuhead|file.f_u.fu_rcuhead" required,
+    /// Inode of a directory entry.
+    dentry_inode = "dentry.d_inode" required,
     /// Flags of the open.
     file_flags = "file.f_flags" required,
     /// `FMODE_*` bits.
@@ -93,6 +103,12 @@ offsets! {
     mount_ns = "mount.mnt_ns" required,
     /// Root of what is mounted.
     vfsmount_root = "vfsmount.mnt_root" required,
+    /// The filesystem of what is mounted.
+    vfsmount_sb = "vfsmount.mnt_sb" required,
+    /// Its device number.
+    sb_device = "super_block.s_dev" required,
+    /// Number of a mount namespace.
+    namespace_number = "mnt_namespace.ns.inum" required,
     /// Type and permissions.
     inode_mode = "inode.i_mode" required,
     /// Inode number.
@@ -115,6 +131,8 @@ offsets! {
     socket_type = "socket.type" required,
     /// Address family.
     sock_family = "sock.__sk_common.skc_family" required,
+    /// `SOCK_*`.
+    sock_type = "sock.sk_type" required,
     /// The other end of a unix socket.
     unix_peer = "unix_sock.peer" optional,
     /// Bound address of a unix socket.
@@ -135,6 +153,10 @@ offsets! {
     io_cmd = "io_kiocb.cmd" optional,
     /// Slot of the fixed file table that an `io_uring` open fills, plus one; 0 for a descriptor.
     io_open_slot = "io_open.file_slot" optional,
+    /// Family of the socket that an `io_uring` request makes.
+    io_socket_domain = "io_socket.domain" optional,
+    /// Its `SOCK_*`, with flags.
+    io_socket_type = "io_socket.type" optional,
     /// Result of an `io_uring` request.
     cqe_res = "io_uring_cqe.res" optional,
 }
@@ -155,20 +177,30 @@ pub struct Settings {
     pub bulk_wake: u32,
     /// The same for the verdicts' ring, as long as only processes' lives are told there.
     pub verdict_wake: u32,
+    /// Numbers of the mount namespaces whose mounts are known: guard's own, and that of the first process.
+    pub mount_namespaces: [u32; 2],
     /// First slot of working memory for programs on security hooks; 0 where there are none.
     pub hook_slots: u32,
 }
 
 impl Settings {
     /// As long as user space has set nothing.
-    pub const UNSET: Self =
-        Self { offsets: Offsets::NONE, host_wide: 0, bulk_wake: 4096, verdict_wake: 4096, hook_slots: 0 };
+    pub const UNSET: Self = Self {
+        offsets: Offsets::NONE,
+        host_wide: 0,
+        bulk_wake: 4096,
+        verdict_wake: 4096,
+        mount_namespaces: [0; 2],
+        hook_slots: 0,
+    };
 }
 
 /// Bit of the hooks in force: files are judged when they are opened or received.
 pub const HOOK_FILE: u32 = 1;
 /// Unix sockets are judged when they are connected or sent to.
 pub const HOOK_UNIX: u32 = 2;
+/// Sockets are judged when they are made, those that the control group's hooks do not see.
+pub const HOOK_SOCKET: u32 = 4;
 /// Slots of working memory for programs on security hooks, for each CPU.
 pub const HOOK_SLOTS: u32 = 4;
 

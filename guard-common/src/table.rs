@@ -20,7 +20,7 @@
 use crate::words::OP_ROWS;
 
 /// Layout version; user space and programs refuse each other when they differ.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Size of a block in bytes. Below the 4 MiB that 5.10 allows for a map value.
 pub const BLOCK_BYTES: usize = 2 << 20;
 /// Rules a policy can have.
@@ -178,6 +178,8 @@ pub struct Meta {
     pub needs: [[RuleSet; NEEDS]; OP_ROWS],
     /// Rules that deny or kill: they match an object that could not be resolved.
     pub denies: RuleSet,
+    /// Rules whose `to` names internet addresses, or everything.
+    pub net: RuleSet,
     /// Rules that ask for a class of executables.
     pub by: RuleSet,
     /// Of those, the ones that ask for each class.

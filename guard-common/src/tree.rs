@@ -38,6 +38,8 @@ pub struct Member {
     pub _pad: u32,
     /// What it executed last: [`id_of`] the process and moment of the exec, which forks inherit.
     pub image: Id,
+    /// Directory entry of that executable, as the kernel's address; 0 where it is not known.
+    pub exe: u64,
     /// Classes of that executable by the policy in each of the two places.
     pub classes: [KnownClasses; 2],
 }
@@ -81,6 +83,10 @@ pub struct Places {
     pub repo_len: u32,
     /// Bytes of [`Self::home`] in use.
     pub home_len: u32,
+    /// Not 0: user space has seen the session, and the mounts that it began with are known.
+    pub settled: u32,
+    /// Padding.
+    pub _pad: u32,
     /// Top level of the repository, or the working folder where there is none.
     pub repo: [u8; MAX_ANCHOR],
     /// The user's home.

@@ -5,7 +5,8 @@
 //! seen, so the words and the environment are those that the program will get; the file is the one that was
 //! loaded, whatever string the call was given. A task killed here never runs an instruction of the program.
 //!
-//! For a script, the file is the interpreter and the script is among the words.
+//! For a script, the file is the interpreter and the script is among the words; its own file is found elsewhere
+//! ([`crate::script`]).
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
@@ -24,7 +25,7 @@ use crate::kernel::{self, masked, read_or_zero};
 use crate::maps::{HOMES, MEMBERS, PHASES, PLACES, SLOT_EXEC, count, host_wide, offset, slot, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, AFTER_NAME, Verdict};
-use crate::{act, emit, pipe, tree};
+use crate::{act, emit, names, pipe, script, tree};
 
 /// Where the first word of a command line is read to, to find its length and base name.
 const FIRST_WORD_MAX: u32 = 3584;
@@ -37,25 +38,37 @@ const MAX_VARIABLES: u32 = 1024;
 #[derive(Clone, Copy)]
 pub struct Image {
     /// The process, as it is entered after the exec.
-    member: Member,
+    pub member: Member,
     /// The body of the record.
     body: Exec,
     /// Agent whose executable it is, or [`NOT_AN_AGENT`].
     agent: u32,
     /// `FACT_*` bits.
-    facts: u32,
+    pub facts: u32,
     /// [`Resolved`] of the executable.
     exe: Resolved,
     /// Not 0 if there is no policy to judge by.
-    unjudged: u32,
+    pub unjudged: u32,
     /// When it was executed, nanoseconds since boot.
     time: u64,
     /// The phases that the command line is a marker of, a bit each.
     marked: u64,
     /// `MEMBER_*` bits of the process before the exec.
     before: u32,
+    /// Not 0: it has other names than the path it was reached by.
+    named: u32,
+    /// The file that was loaded: its directory entry.
+    dentry: u64,
+    /// Its mount.
+    mnt: u64,
+    /// What the process ran before: its directory entry.
+    pub old: u64,
+    /// Length of its base name, with which the path in the text ends.
+    pub leaf: u32,
     /// Padding.
     _pad: u32,
+    /// The search for scripts.
+    pub scripts: script::Search,
     /// Classes of the executable, by the policy in each place.
     classes: [KnownClasses; 2],
 }
@@ -67,8 +80,8 @@ const NOT_AN_AGENT: u32 = u32::MAX;
 #[inline(always)]
 pub fn executed(ctx: &BtfTracePointContext) -> i32 {
     let tgid = kernel::tgid();
-    let known = tree::member(tgid);
-    if known.is_none() && !host_wide() {
+    let known = MEMBERS.get_ptr(tgid).is_some();
+    if !known && !host_wide() {
         return 0;
     }
     let slot = slot(SLOT_EXEC);
@@ -77,18 +90,12 @@ pub fn executed(ctx: &BtfTracePointContext) -> i32 {
         act::kill_current();
         return 0;
     };
-    let kind = if let Some(member) = known {
-        if act::call_ended(&member) {
-            act::kill_current();
-            return 0;
-        }
-        // SAFETY: the slot has one user, as throughout this file.
-        unsafe { (*work).image.member = member };
-        Kind::Exec
-    } else {
-        Kind::Enrol
-    };
-    let file: u64 = read_or_zero(ctx.arg::<*const u8>(2) as u64, offset!(binprm_file));
+    if known && recall(slot) == 0 {
+        return 0;
+    }
+    let kind = if known { Kind::Exec } else { Kind::Enrol };
+    let bprm = ctx.arg::<*const u8>(2) as u64;
+    let file: u64 = read_or_zero(bprm, offset!(binprm_file));
     if locate(slot, file, kind as u32) == 0 {
         return 0;
     }
@@ -110,9 +117,27 @@ pub fn executed(ctx: &BtfTracePointContext) -> i32 {
     describe(slot, kind as u32);
     match_words(slot);
     join(slot, kind as u32);
-    let verdict = judge(slot);
+    let mut verdict = judge_by_names(slot);
+    let by_script = script::judge(slot, bprm);
+    if by_script >> 16 > verdict >> 16 {
+        verdict = by_script;
+    }
     conclude(slot, verdict);
     0
+}
+
+/// Copies the process's entry; 0 if its call was ended, and it is to die. A function of its own for its stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn recall(slot: u32) -> u32 {
+    let (Some(work), Some(member)) = (work(slot), tree::member(kernel::tgid())) else { return 0 };
+    if act::call_ended(&member) {
+        act::kill_current();
+        return 0;
+    }
+    // SAFETY: the slot has one user, as throughout this file.
+    unsafe { (*work).image.member = member };
+    1
 }
 
 /// Finds out where the program is, and who executes it; 0 if there is no policy to find an agent by.
@@ -133,11 +158,17 @@ extern "C" fn locate(slot: u32, file: u64, kind: u32) -> u32 {
     let dentry: u64 = read_or_zero(file, offset!(file_dentry));
     let mnt: u64 = read_or_zero(file, offset!(file_mnt));
     let mut exe = path::resolve(slot, dentry, mnt);
+    (image.dentry, image.mnt, image.named) = (dentry, mnt, 0);
+    image.old = image.member.exe;
     if exe.pathless() {
         // A program in memory could call itself anything.
         exe = Resolved::NOTHING;
+    } else if names::may_be_more(mnt, exe) {
+        image.named = 1;
     }
     image.exe = exe;
+    image.leaf = exe.leaf_len();
+    image.marked = 0;
     image.facts = if exe.unknown() { FACT_OBJECT_UNKNOWN } else { 0 };
     image.unjudged = u32::from(!judged);
     image.before = u32::from(image.member.flags);
@@ -177,8 +208,18 @@ extern "C" fn recognise(slot: u32, kind: u32) -> u32 {
 }
 
 /// No member.
-const NOBODY: Member =
-    Member { tree: 0, call: 0, start: 0, agent: 0, scope: 0, flags: 0, _pad: 0, image: 0, classes: [UNCLASSED; 2] };
+const NOBODY: Member = Member {
+    tree: 0,
+    call: 0,
+    start: 0,
+    agent: 0,
+    scope: 0,
+    flags: 0,
+    _pad: 0,
+    image: 0,
+    exe: 0,
+    classes: [UNCLASSED; 2],
+};
 
 /// Classes that are not known.
 const UNCLASSED: KnownClasses = KnownClasses { classes: 0, generation: 0, _pad: 0 };
@@ -207,7 +248,7 @@ extern "C" fn describe(slot: u32, kind: u32) -> u32 {
 /// It is matched with the base name of the executable as its first word, and again with the base name of the first word
 /// it was given: `python3` is found as `python3` and as `python3.11`.
 #[inline(always)]
-fn match_words(slot: u32) {
+pub fn match_words(slot: u32) {
     let Some(work) = work(slot) else { return };
     // SAFETY: as above.
     let (image, table) = unsafe { (&mut (*work).image, (*work).table) };
@@ -215,10 +256,10 @@ fn match_words(slot: u32) {
         return;
     }
     let start = arguments(kernel::current()).0;
-    if match_argv_names(slot, image.exe.leaf_len(), start, image.body.argv_total) != 0 {
+    if match_argv_names(slot, image.leaf, start, image.body.argv_total) != 0 {
         image.facts |= FACT_ARGV_UNKNOWN;
     }
-    image.marked = verdict::marked(slot);
+    image.marked |= verdict::marked(slot);
 }
 
 /// Finds out whose work it is, and enters the process with what it is now.
@@ -238,6 +279,7 @@ extern "C" fn join(slot: u32, kind: u32) -> u32 {
         set_places(slot, image.member.tree, cwd);
     } else {
         image.member.image = id_of(tgid, image.time);
+        image.member.exe = image.dentry;
         image.member.classes = image.classes;
         image.member.flags &= !MEMBER_NETWORK;
         become_agent(&mut image.member, image.agent, tgid);
@@ -275,6 +317,39 @@ extern "C" fn judge(slot: u32) -> u32 {
     let task = kernel::current();
     let known = (image.before, image.facts);
     pipe::pack(pipe::decide(slot, table, task, &image.member, known, || named_script(slot)))
+}
+
+/// Decides by the executable's path and by its other names, the stricter verdict of both; packed.
+#[inline(always)]
+fn judge_by_names(slot: u32) -> u32 {
+    let Some(work) = work(slot) else { return pipe::pack(Verdict::UNJUDGED) };
+    // SAFETY: as above; nothing called below keeps a reference to the image.
+    let image = unsafe { &mut (*work).image };
+    if image.named == 0 {
+        return judge(slot);
+    }
+    // In its first moments the mounts that a session began with are not known: there the path is one of the names.
+    let settled = names::settled(image.member.tree);
+    let by_path = if settled {
+        let verdict = judge(slot);
+        verdict::clear(slot);
+        image.facts = 0;
+        verdict
+    } else {
+        0
+    };
+    let other = names::add(slot, image.dentry, image.mnt, image.exe.partial());
+    if other.pathless() {
+        return if settled { by_path } else { judge(slot) };
+    }
+    if other.unknown() {
+        image.facts |= FACT_OBJECT_UNKNOWN;
+    } else {
+        image.leaf = other.leaf_len();
+    }
+    match_words(slot);
+    let by_names = judge(slot);
+    if settled && by_path >> 16 >= by_names >> 16 { by_path } else { by_names }
 }
 
 /// Carries the verdict out, and tells.
@@ -405,6 +480,7 @@ extern "C" fn enrol(slot: u32) -> u32 {
     image.member.scope = Scope::Harness as u8;
     image.member.flags = MEMBER_AGENT;
     image.member.image = id_of(tgid, image.time);
+    image.member.exe = image.dentry;
     image.member.classes = image.classes;
     let member: &Member = &image.member;
     if MEMBERS.insert(tgid, member, 0).is_err() {
@@ -427,6 +503,7 @@ fn set_places(slot: u32, tree: Id, cwd: Resolved) {
     let (places, text) = unsafe { (&mut (*work).places, (&raw const (*work).walk.text).cast::<u8>()) };
     places.repo_len = 0;
     places.home_len = 0;
+    places.settled = 0;
     let len = MAX_TEXT as u32 - cwd.start();
     if !cwd.unknown() && len < MAX_ANCHOR as u32 {
         // SAFETY: start and length are masked below the arrays'; the helper checks the source.

@@ -16,7 +16,7 @@ use crate::kernel::{self, read, read_or_zero};
 use crate::maps::{offset, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
-use crate::{act, emit};
+use crate::{act, emit, names};
 
 /// `FMODE_READ` (`include/linux/fs.h`).
 const FMODE_READ: u32 = 1;
@@ -93,12 +93,21 @@ pub fn judge(slot: u32, member: &Member, file: u64, grant: Grant) -> Backend {
     let mut verdict = of_path(slot, outer, mode, member.scope);
     let mut shown = outer;
     let mut flags = 0;
-    if outer.partial() {
-        let inner = path::resolve_inner(slot, dentry, mnt);
-        let stricter = of_path(slot, inner, mode, member.scope);
-        if stricter.0.action > verdict.0.action {
-            verdict = stricter;
-            shown = inner;
+    if names::may_be_more(mnt, outer) {
+        // In its first moments the mounts that a session began with are not known: there the path is one of the names.
+        let settled = names::settled(member.tree);
+        if settled {
+            verdict::clear(slot);
+        }
+        let other = names::add(slot, dentry, mnt, outer.partial());
+        let unknown = other.unknown() || !settled && outer.unknown();
+        let by_names = of_collected(slot, unknown, mode, member.scope);
+        let decides = !other.pathless() && (!settled || by_names.0.action > verdict.0.action);
+        if decides {
+            verdict = by_names;
+        }
+        if decides && settled {
+            shown = other;
             flags = FLAG_INNER_PATH;
         } else {
             shown = path::resolve(slot, dentry, mnt);
@@ -144,12 +153,16 @@ pub fn judge_unknown(slot: u32, member: &Member, result: i32) {
 #[inline(always)]
 fn of_path(slot: u32, path: Resolved, mode: u32, scope: u8) -> (Verdict, Op) {
     verdict::clear(slot);
-    let mut facts = 0;
-    if path.unknown() {
-        facts |= FACT_OBJECT_UNKNOWN;
-    } else {
+    if !path.unknown() {
         verdict::add_path(slot, path.start(), INTO_OBJECT);
     }
+    of_collected(slot, path.unknown(), mode, scope)
+}
+
+/// The same by what was collected about the file, which may be `unknown`.
+#[inline(always)]
+fn of_collected(slot: u32, unknown: bool, mode: u32, scope: u8) -> (Verdict, Op) {
+    let facts = if unknown { FACT_OBJECT_UNKNOWN } else { 0 };
     if mode & FMODE_WRITE == 0 {
         return (verdict::of(slot, Op::Read, scope, facts), Op::Read);
     }

@@ -14,16 +14,14 @@ use crate::file::{self, Grant};
 use crate::kernel::{self, read_or_zero};
 use crate::maps::{count, hold, offset, release, work};
 use crate::path::{self, Resolved};
-use crate::verdict;
-use crate::{act, emit, net, tree};
+use crate::script::FMODE_EXEC;
+use crate::verdict::{self, Verdict};
+use crate::{act, emit, names, net, tree};
 
 /// Answer of a hook: go on.
 const PROCEED: i32 = 0;
 /// `-EPERM`.
 const REFUSE: i32 = -1;
-/// `FMODE_EXEC`, which `do_open_execat` opens with: what that leads to is an exec (`include/linux/fs.h`).
-const FMODE_EXEC: u32 = 0x20;
-
 /// Calls `judge` with the current process, if it is guarded, and a slot of working memory. Without memory, or in a call
 /// that was ended, the answer is no.
 #[inline(always)]
@@ -62,17 +60,14 @@ pub fn receiving(ctx: &LsmContext) -> i32 {
 }
 
 /// `bprm_check_security(bprm)`, called before a program replaces the process: for a script first with the script, then
-/// with its interpreter.
+/// with its interpreter. Both are programs to the rules.
 ///
 /// The words are not to be had yet. So only what does not depend on them is decided here; the rest is when they are
 /// there, before the first instruction ([`crate::exec`]).
 #[inline(always)]
 pub fn executing(ctx: &LsmContext) -> i32 {
     let bprm = ctx.arg::<*const u8>(0) as u64;
-    asked(|slot, member| {
-        let begins: [u8; 2] = read_or_zero(bprm, offset!(binprm_buf));
-        begins != *b"#!" && refuse_exec(slot, member, read_or_zero(bprm, offset!(binprm_file)))
-    })
+    asked(|slot, member| refuse_exec(slot, member, read_or_zero(bprm, offset!(binprm_file))))
 }
 
 /// Judges a program by its path; whether it is refused.
@@ -88,16 +83,23 @@ fn refuse_exec(slot: u32, member: &Member, file: u64) -> bool {
         exe = Resolved::NOTHING;
     }
     verdict::clear(slot);
-    let mut facts = 0;
-    if exe.unknown() {
-        facts |= FACT_OBJECT_UNKNOWN;
-    } else {
+    if !exe.unknown() {
         verdict::add_path(slot, exe.start(), INTO_OBJECT);
     }
-    // By no words at all, and by whatever words there could be.
-    let verdict = verdict::of(slot, Op::Exec, member.scope, facts);
-    let other = verdict::of(slot, Op::Exec, member.scope, facts | FACT_ARGV_ANY | FACT_NETWORK_STDIN);
-    if !verdict.denies() || verdict.rule != other.rule {
+    let mut verdict = of_any_words(slot, member, exe.unknown());
+    if !exe.unknown() && names::may_be_more(mnt, exe) {
+        // In its first moments the mounts that a session began with are not known: there the path is one of the names.
+        let settled = names::settled(member.tree);
+        if settled {
+            verdict::clear(slot);
+        }
+        let other = names::add(slot, dentry, mnt, exe.partial());
+        if !other.pathless() && (!settled || !verdict.denies()) {
+            verdict = of_any_words(slot, member, other.unknown());
+        }
+        exe = path::resolve(slot, dentry, mnt);
+    }
+    if !verdict.denies() {
         return false;
     }
     let Some(work) = work(slot) else { return true };
@@ -118,6 +120,16 @@ fn refuse_exec(slot: u32, member: &Member, file: u64) -> bool {
     emit::set_body(slot, Exec { path_len, ..Exec::NOTHING });
     emit::send(slot);
     true
+}
+
+/// The verdict on a program whatever its words, by what was collected about its path, which may be `unknown`; nothing to
+/// object to where the words could make a difference.
+#[inline(always)]
+fn of_any_words(slot: u32, member: &Member, unknown: bool) -> Verdict {
+    let facts = if unknown { FACT_OBJECT_UNKNOWN } else { 0 };
+    let verdict = verdict::of(slot, Op::Exec, member.scope, facts);
+    let other = verdict::of(slot, Op::Exec, member.scope, facts | FACT_ARGV_ANY | FACT_NETWORK_STDIN);
+    if verdict.rule == other.rule { verdict } else { Verdict::FINE }
 }
 
 /// `unix_stream_connect(sock, other, newsk)`, called when the listener was found and before it is told.

@@ -19,16 +19,19 @@ mod file;
 mod kernel;
 mod lsm;
 mod maps;
+mod names;
 mod net;
 mod path;
 mod pipe;
+mod script;
+mod socket;
 mod syscall;
 mod tree;
 mod uring;
 mod verdict;
 
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sock_addr, lsm};
-use aya_ebpf::programs::{BtfTracePointContext, LsmContext, SockAddrContext};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, lsm};
+use aya_ebpf::programs::{BtfTracePointContext, LsmContext, SockAddrContext, SockContext};
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn on_fork(ctx: BtfTracePointContext) -> i32 {
@@ -73,6 +76,16 @@ fn on_sendmsg4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(sendmsg6)]
 fn on_sendmsg6(ctx: SockAddrContext) -> i32 {
     net::addressed(&ctx, net::SEND6)
+}
+
+#[cgroup_sock(sock_create)]
+fn on_sock_create(ctx: SockContext) -> i32 {
+    socket::making_internet(&ctx)
+}
+
+#[lsm(hook = "socket_create")]
+fn on_socket_create(ctx: LsmContext) -> i32 {
+    socket::making(&ctx)
 }
 
 #[lsm(hook = "file_open")]

@@ -6,6 +6,7 @@ use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use guard_common::event::{MAX_ARGV, MAX_LABEL};
+use guard_common::mounts::{MountKey, MountPoint};
 use guard_common::offsets::{HOOK_SLOTS, Settings};
 use guard_common::table::{MAX_BLOCKS, Words};
 use guard_common::tree::{Doomed, Home, Id, KnownClasses, Member, Pipe, PipeKey, Places};
@@ -24,6 +25,14 @@ pub static MEMBERS: HashMap<u32, Member> = HashMap::with_max_entries(16384, 0);
 /// Anchors of `{repo}` and `{home}` by tree.
 #[map]
 pub static PLACES: HashMap<Id, Places> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// Where filesystems are mounted, by filesystem and root.
+#[map]
+pub static MOUNTS: HashMap<MountKey, MountPoint> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+
+/// Mount points of each filesystem, in number.
+#[map]
+pub static DEVICES: HashMap<u32, u32> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 
 /// Homes by uid.
 #[map]
@@ -150,6 +159,8 @@ pub struct Work {
     pub who: Who,
     /// The walk up a path.
     pub climb: crate::path::Climb,
+    /// The search for a file's other names.
+    pub names: crate::names::Names,
     /// An exec.
     pub image: crate::exec::Image,
     /// The search for labels.

@@ -11,13 +11,14 @@
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::SockAddrContext;
+use guard_common::address::Address;
 use guard_common::event::{Connect, FLAG_PATH_UNKNOWN, Kind, NO_RULE};
 use guard_common::offsets::{ABSENT, HOOK_UNIX};
 use guard_common::table::{
-    CELLS, FAMILY_NET, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_RULES, NEED_OBJECT, NODE_ROOT, RULE_WORDS,
+    CELLS, FAMILY_NET, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_RULES, Meta, NEED_OBJECT, NODE_ROOT, RULE_WORDS,
 };
 use guard_common::tree::Member;
-use guard_common::walk::{self, FACT_OBJECT_UNKNOWN, INTO_TO, MAX_TEXT};
+use guard_common::walk::{self, FACT_OBJECT_UNKNOWN, INTO_TO, MAX_TEXT, Who};
 use guard_common::words::{Backend, OP_ROWS, Op};
 
 use crate::kernel::{self, masked, read, read_or_zero};
@@ -35,9 +36,11 @@ pub const SEND4: (Op, u16) = (Op::Send, AF_INET);
 /// A datagram with an IPv6 address of its own.
 pub const SEND6: (Op, u16) = (Op::Send, AF_INET6);
 
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub const AF_UNIX: u16 = 1;
+pub const AF_INET: u16 = 2;
+pub const AF_INET6: u16 = 10;
+/// `SYS_SOCKET` of socketcall.
+const SOCKETCALL_SOCKET: u64 = 1;
 /// `SYS_CONNECT` of socketcall.
 const SOCKETCALL_CONNECT: u64 = 3;
 /// Answer of a socket-address program: go on.
@@ -47,36 +50,35 @@ const REFUSE: i32 = 0;
 
 /// Judges an address before it is used.
 #[inline(always)]
-pub fn addressed(ctx: &SockAddrContext, (op, family): (Op, u16)) -> i32 {
+pub fn addressed(ctx: &SockAddrContext, hook: (Op, u16)) -> i32 {
+    let (op, family) = hook;
     let Some(member) = tree::member(kernel::tgid()) else { return PROCEED };
     let socket = ctx.sock_addr;
-    let mut address = [0u8; 16];
     // SAFETY: a socket-address program's context; the kernel allows these members in these programs.
-    let (port, socket_type, protocol) = unsafe {
-        if family == AF_INET {
-            address[10] = 0xff;
-            address[11] = 0xff;
-            let ip = (*socket).user_ip4.to_ne_bytes();
-            address[12] = ip[0];
-            address[13] = ip[1];
-            address[14] = ip[2];
-            address[15] = ip[3];
+    let (address, port, socket_type, protocol) = unsafe {
+        let address = if family == AF_INET {
+            Address::v4(u32::from_be((*socket).user_ip4))
         } else {
-            let words = [
-                (*socket).user_ip6[0].to_ne_bytes(),
-                (*socket).user_ip6[1].to_ne_bytes(),
-                (*socket).user_ip6[2].to_ne_bytes(),
-                (*socket).user_ip6[3].to_ne_bytes(),
-            ];
-            address[..4].copy_from_slice(&words[0]);
-            address[4..8].copy_from_slice(&words[1]);
-            address[8..12].copy_from_slice(&words[2]);
-            address[12..].copy_from_slice(&words[3]);
-        }
-        (u16::from_be((*socket).user_port as u16), (*socket).type_, (*socket).protocol)
+            let words = &raw const (*socket).user_ip6;
+            v6((*words)[0], (*words)[1], (*words)[2], (*words)[3])
+        };
+        (address, u16::from_be((*socket).user_port as u16), (*socket).type_, (*socket).protocol)
     };
+    if port == 0 && op as u8 == Op::Send as u8 {
+        // A connected socket sends where it is connected to, which was judged then: the kernel asks because more
+        // than plain data is given (`net/ipv4/udp.c:udp_sendmsg`), and has no address to show. A given one has a port.
+        return PROCEED;
+    }
     let table = verdict::active();
-    let verdict = of_address(table, op, &member, &address, port);
+    let asked = Asked::of(table, op, &member);
+    let [mut address, other] = address.reached(source(ctx, hook, address));
+    let mut verdict = asked.of_address(address, port);
+    if other != address {
+        let stricter = asked.of_address(other, port);
+        if stricter.action > verdict.action {
+            (verdict, address) = (stricter, other);
+        }
+    }
     let mut backend = Backend::None;
     let mut answer = PROCEED;
     if act::call_ended(&member) || verdict.denies() && !act::audits(table) {
@@ -87,7 +89,7 @@ pub fn addressed(ctx: &SockAddrContext, (op, family): (Op, u16)) -> i32 {
     let mut head = emit::head(Kind::Connect, op, &member);
     emit::decided(&mut head, table, verdict, backend);
     let body = Connect {
-        address,
+        address: address.bytes(),
         port,
         family,
         socket_type: socket_type as u16,
@@ -99,18 +101,89 @@ pub fn addressed(ctx: &SockAddrContext, (op, family): (Op, u16)) -> i32 {
     answer
 }
 
-/// The policy's verdict on an address: one automaton, whose last state lists the rules that match in their
-/// order, and the first rule that asks for no address at all.
+/// The address that a socket would send from, as far as that says where `address` leads.
 #[inline(always)]
-fn of_address(table: u32, op: Op, member: &Member, address: &[u8; 16], port: u16) -> Verdict {
-    let Some(meta) = verdict::meta(table) else { return Verdict::UNJUDGED };
+fn source(ctx: &SockAddrContext, (op, family): (Op, u16), address: Address) -> Address {
+    let socket = ctx.sock_addr;
+    // SAFETY: as in `addressed`; the socket is that of the context.
+    unsafe {
+        if address == Address::ANY_4 {
+            // With the datagram its own source may have been given.
+            return Address::v4(u32::from_be(if op as u8 == Op::Send as u8 && family == AF_INET {
+                (*socket).msg_src_ip4
+            } else {
+                (*(*socket).__bindgen_anon_1.sk).src_ip4
+            }));
+        }
+        if address == Address::ANY_6 && op as u8 == Op::Connect as u8 {
+            let sock = (*socket).__bindgen_anon_1.sk;
+            let words = &raw const (*sock).src_ip6;
+            return v6((*words)[0], (*words)[1], (*words)[2], (*words)[3]);
+        }
+    }
+    Address::ANY_6
+}
+
+/// An IPv6 address from its words in network order.
+#[inline(always)]
+fn v6(first: u32, second: u32, third: u32, fourth: u32) -> Address {
+    let pair = |high: u32, low: u32| u64::from(u32::from_be(high)) << 32 | u64::from(u32::from_be(low));
+    Address { high: pair(first, second), low: pair(third, fourth) }
+}
+
+/// Who asks the policy about an internet address, and for what.
+#[derive(Clone, Copy)]
+pub struct Asked {
+    /// Place of the policy.
+    table: u32,
+    /// The operation shifted left by one, and the scope.
+    asked: u32,
+    /// As in [`verdict::rules_about`].
+    classes: u64,
+    /// As in [`verdict::rules_about`].
+    phase: u32,
+}
+
+impl Asked {
+    /// `member` asks the policy in place `table` whether it may `op`.
+    #[inline(always)]
+    pub fn of(table: u32, op: Op, member: &Member) -> Self {
+        let nobody = Who { classes: 0, phase: 0, facts: 0 };
+        let who = verdict::meta(table).map_or(nobody, |meta| verdict::who(meta, table, member));
+        let asked = (op as u32) << 1 | u32::from(member.scope & 1);
+        Self { table, asked, classes: who.classes, phase: who.facts << 16 | who.phase }
+    }
+
+    /// The verdict on an address and port.
+    #[inline(always)]
+    fn of_address(self, address: Address, port: u16) -> Verdict {
+        let asked = u64::from(self.table) << 32 | u64::from(self.asked) << 16 | u64::from(port);
+        pipe::unpack(judge_address(asked, address.high, address.low, self.classes, self.phase))
+    }
+
+    /// The verdict on an address that can't be known: every rule that denies an address matches.
+    #[inline(always)]
+    pub fn of_unknown(self) -> Verdict {
+        let rule = first_of_any(self.table, self.asked, self.classes, self.phase);
+        pipe::unpack(decided_by(self.table, self.asked, rule))
+    }
+}
+
+/// The policy's verdict on an address, packed: one automaton, whose last state lists the rules that match in their
+/// order, and the first rule that asks for no address at all. `asked` is the place of the policy, [`Asked::asked`] and the
+/// port.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge_address(asked: u64, high: u64, low: u64, classes: u64, phase: u32) -> u32 {
+    let (table, port) = ((asked >> 32) as u32, asked as u16);
+    let asked = (asked >> 16) as u32 & 0xffff;
+    let Some(meta) = verdict::meta(table) else { return pipe::pack(Verdict::UNJUDGED) };
     let family = &meta.family[FAMILY_NET];
-    let who = verdict::who(meta, table, member);
-    let (scope, phase) = (member.scope, who.facts << 16 | who.phase);
-    let asked = (op as u32) << 1 | u32::from(scope & 1);
-    let mut rule = first_unconditional(table, asked, who.classes, phase);
+    let mut rule = first_unconditional(table, asked, classes, phase);
     if family.automata != 0 {
-        let Some(automaton) = verdict::automaton(table, family.block[0]) else { return Verdict::UNJUDGED };
+        let Some(automaton) = verdict::automaton(table, family.block[0]) else {
+            return pipe::pack(Verdict::UNJUDGED);
+        };
         let mut state = u32::from(family.start[NODE_ROOT as usize][0]);
         let mut step = |byte: u8| {
             let class = u32::from(family.class[masked(u32::from(byte), 0xff) as usize]);
@@ -118,16 +191,23 @@ fn of_address(table: u32, op: Op, member: &Member, address: &[u8; 16], port: u16
         };
         let mut i = 0;
         while i < 16 {
-            step(address[i & 15]);
+            step((if i < 8 { high >> (56 - 8 * i) } else { low >> (120 - 8 * i) }) as u8);
             i += 1;
         }
         step((port >> 8) as u8);
         step(port as u8);
         let list = automaton.cells[(state * family.stride) as usize & (CELLS - 1)];
-        rule = rule.min(first_listed(table, u32::from(list), asked, who.classes, phase));
+        rule = rule.min(first_listed(table, u32::from(list), asked, classes, phase));
     }
-    let action = walk::action(meta, rule, op as u32, u32::from(scope));
-    Verdict { action, rule: if rule == walk::NO_RULE { NO_RULE } else { rule as u16 } }
+    decided_by(table, asked, rule)
+}
+
+/// The verdict of `rule`, or of the default of what is `asked`, packed.
+#[inline(always)]
+fn decided_by(table: u32, asked: u32, rule: u32) -> u32 {
+    let Some(meta) = verdict::meta(table) else { return pipe::pack(Verdict::UNJUDGED) };
+    let action = walk::action(meta, rule, asked >> 1, asked & 1);
+    pipe::pack(Verdict { action, rule: if rule == walk::NO_RULE { NO_RULE } else { rule as u16 } })
 }
 
 /// The first rule of `list`, those that match an address in their order, that applies to what is `asked`: the operation
@@ -160,14 +240,31 @@ extern "C" fn first_listed(table: u32, list: u32, asked: u32, classes: u64, phas
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn first_unconditional(table: u32, asked: u32, classes: u64, phase: u32) -> u32 {
+    first_rule(table, asked, classes, phase, |meta, row, word| !meta.needs[row][NEED_OBJECT][word])
+}
+
+/// The same where the address can't be known: whatever denies one matches too.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_of_any(table: u32, asked: u32, classes: u64, phase: u32) -> u32 {
+    first_rule(table, asked, classes, phase, |meta, row, word| {
+        !meta.needs[row][NEED_OBJECT][word] | meta.denies[word] & meta.net[word]
+    })
+}
+
+/// The first rule that applies to what is `asked`, of those that `holding` gives of each word of a set.
+#[inline(always)]
+fn first_rule(table: u32, asked: u32, classes: u64, phase: u32, holding: impl Fn(&Meta, usize, usize) -> u64) -> u32 {
     let Some(meta) = verdict::meta(table) else { return walk::NO_RULE };
-    let (row, scope) = ((asked >> 1) as usize & (OP_ROWS - 1), asked as usize & 1);
     let mut word = 0;
     while word < RULE_WORDS {
         if word as u32 >= meta.words {
             break;
         }
-        let mut rules = meta.applies[row][scope][word] & !meta.needs[row][NEED_OBJECT][word];
+        // Anew each time: 5.10 and 6.1 forget the bounds of what is put aside on the stack.
+        let row = masked(asked >> 1, OP_ROWS as u32 - 1) as usize;
+        let asked = masked(asked, 2 * OP_ROWS as u32 - 1) as usize;
+        let mut rules = meta.applies.as_flattened()[asked][word] & holding(meta, row, word);
         if rules != 0 {
             rules &= verdict::rules_about(table, classes, phase, word as u32);
         }
@@ -177,6 +274,12 @@ extern "C" fn first_unconditional(table: u32, asked: u32, classes: u64, phase: u
         word += 1;
     }
     walk::NO_RULE
+}
+
+/// Whether a 32-bit `socketcall(call, args)` makes a socket.
+#[inline(always)]
+pub fn makes_socket(call: u64) -> bool {
+    call as u32 == SOCKETCALL_SOCKET as u32
 }
 
 /// The descriptor of a 32-bit `socketcall(SYS_CONNECT, args)`.

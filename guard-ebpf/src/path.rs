@@ -41,6 +41,27 @@ impl Resolved {
     /// A path that could not be resolved.
     pub const NOTHING: Self = Self(MAX_TEXT as u32 | UNKNOWN);
 
+    /// There is nothing that could have a path.
+    pub const NONE: Self = Self(MAX_TEXT as u32 | PATHLESS);
+
+    /// A path that begins at `start` and whose last component is `leaf` bytes long.
+    #[inline(always)]
+    pub fn named(start: u32, leaf: u32) -> Self {
+        Self(start & START | (leaf & 0xff) << LEAF_SHIFT)
+    }
+
+    /// As a number, for functions that the verifier checks by themselves.
+    #[inline(always)]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The same again.
+    #[inline(always)]
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// A text written by other means, from `start` to the end of the path buffer.
     #[inline(always)]
     pub fn known(start: u32) -> Self {

@@ -12,7 +12,7 @@ use guard_common::offsets::HOOK_FILE;
 use crate::file::O_TRUNC;
 use crate::kernel::{self, read_or_zero};
 use crate::maps::{SLOT_SYSCALL, hooked, offset, slot};
-use crate::{act, file, net, pipe, tree};
+use crate::{act, file, net, pipe, socket, tree};
 
 /// `TS_COMPAT`: the call came by the 32-bit entry, also from a 64-bit program (`arch/x86/include/asm/thread_info.h`).
 const TS_COMPAT: u32 = 2;
@@ -25,6 +25,8 @@ enum Interest {
     None,
     Opened,
     Connected,
+    /// A socket was made.
+    Socket,
     /// A pipe was made.
     Piped,
     Forked,
@@ -40,6 +42,8 @@ fn interest_64(number: u64) -> Interest {
         2 | 85 | 257 | 304 | 437 | 438 => Interest::Opened,
         // connect
         42 => Interest::Connected,
+        // socket
+        41 => Interest::Socket,
         // pipe, pipe2
         22 | 293 => Interest::Piped,
         // clone, fork, vfork, clone3
@@ -58,6 +62,8 @@ fn interest_32(number: u64) -> Interest {
         5 | 8 | 295 | 342 | 437 | 438 => Interest::Opened,
         // connect; socketcall is looked at for it
         362 | 102 => Interest::Connected,
+        // socket
+        359 => Interest::Socket,
         // pipe, pipe2
         42 | 331 => Interest::Piped,
         // fork, clone, vfork, clone3
@@ -120,9 +126,14 @@ pub fn returned(ctx: &BtfTracePointContext) -> i32 {
             let registers = unsafe { ((*regs).rcx, (*regs).rsi, (*regs).rdx) };
             file::opened(slot, &member, task, result as u32, flags_asked(compat, number, registers));
         }
+        Interest::Socket if result >= 0 => socket::made(slot, task, result as u32),
         Interest::Connected => {
             // SAFETY: as above.
             let (rdi, rbx, rcx) = unsafe { ((*regs).rdi, (*regs).rbx, (*regs).rcx) };
+            if compat && number == 102 && net::makes_socket(rbx) {
+                socket::made(slot, task, result as u32);
+                return 0;
+            }
             let descriptor = match (compat, number) {
                 (false, _) => Some(rdi as u32),
                 (true, 102) => net::descriptor_of_socketcall(rbx, rcx),

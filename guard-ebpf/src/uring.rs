@@ -10,7 +10,7 @@ use guard_common::offsets::{ABSENT, HOOK_FILE};
 
 use crate::kernel::{self, read};
 use crate::maps::{SLOT_URING, hooked, offset, slot};
-use crate::{act, file, net, tree};
+use crate::{act, file, net, socket, tree};
 
 /// `IORING_OP_CONNECT`.
 const OP_CONNECT: u8 = 16;
@@ -18,6 +18,8 @@ const OP_CONNECT: u8 = 16;
 const OP_OPENAT: u8 = 18;
 /// `IORING_OP_OPENAT2`.
 const OP_OPENAT2: u8 = 28;
+/// `IORING_OP_SOCKET`.
+const OP_SOCKET: u8 = 45;
 /// A connection is on its way.
 const EINPROGRESS: i32 = 115;
 
@@ -49,6 +51,7 @@ pub fn completed(ctx: &BtfTracePointContext) -> i32 {
                 file::opened(slot, &member, task, result as u32, 0);
             }
         }
+        OP_SOCKET if result >= 0 => socket::made_by_uring(slot, request),
         OP_CONNECT if result >= 0 || result == -EINPROGRESS => {
             if let Some(sock) = read(request, offset!(io_file)).and_then(kernel::sock_of_file) {
                 net::connected_sock(slot, &member, task, sock, i64::from(result));

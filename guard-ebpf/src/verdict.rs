@@ -28,6 +28,9 @@ impl Verdict {
     /// What can't be judged is not let through.
     pub const UNJUDGED: Self = Self { action: Action::Deny as u8, rule: NO_RULE_16 };
 
+    /// Nothing to object to.
+    pub const FINE: Self = Self { action: Action::Allow as u8, rule: NO_RULE_16 };
+
     /// Whether something is to be prevented.
     #[inline(always)]
     pub fn denies(self) -> bool {

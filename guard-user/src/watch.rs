@@ -7,6 +7,7 @@ mod answer;
 mod imports;
 mod kill;
 mod lag;
+mod mounts;
 mod pipes;
 mod reload;
 pub mod request;
@@ -15,6 +16,7 @@ mod tell;
 
 use imports::Imports;
 use lag::Lag;
+use mounts::Mounts;
 use pipes::Pipes;
 pub use tally::{LIFE, Tally, Totals};
 
@@ -114,6 +116,7 @@ pub struct Watch<'a> {
     source: Arc<Source>,
     imports: Imports,
     pipes: Pipes,
+    mounts: Mounts,
     policy: Compiled,
     generation: u32,
     policies: VecDeque<(u32, Arc<Vec<RuleInfo>>)>,
@@ -172,12 +175,14 @@ impl<'a> Watch<'a> {
         policy.set_generation(1);
         let mut kernel = Kernel::load(settings, &policy)?;
         let (verdicts, bulk) = kernel.take_rings()?;
+        let mounts = Mounts::watch(&mut kernel)?;
         give_back_memory();
         Ok(Self {
             kernel,
             source,
             imports: Imports::default(),
             pipes: Pipes::default(),
+            mounts,
             generation: 1,
             policies: VecDeque::from([(1, Arc::new(policy.rules.clone()))]),
             mode: policy.mode,
@@ -267,6 +272,7 @@ impl<'a> Watch<'a> {
     /// # Errors
     /// If a map is full.
     pub fn enter_root(&mut self, pid: u32, mut member: Member, repo: &[u8], home: &[u8]) -> anyhow::Result<()> {
+        self.add_mounts_of(pid);
         self.kernel.set_places(member.tree, repo, home)?;
         self.import(member.tree, repo);
         // Until its exec it runs guard itself, which is of no class.
@@ -329,6 +335,7 @@ impl<'a> Watch<'a> {
             tokio::select! {
                 ready = verdicts => ready?.clear_ready(),
                 ready = bulk => ready?.clear_ready(),
+                () = self.mounts.changed() => self.look_at_mounts(),
             }
         }
         self.drain();
@@ -474,6 +481,7 @@ impl<'a> Watch<'a> {
         let folder = std::path::Path::new(std::ffi::OsStr::from_bytes(cwd));
         let top = repo::top_level(folder);
         let home = users::home_of(head.uid).unwrap_or_default();
+        self.add_mounts_of(head.tgid);
         // Without room for its places, the ones that the programs found stay.
         if self.kernel.set_places(head.tree, top.as_os_str().as_bytes(), &home).is_err() {
             self.garbled += 1;

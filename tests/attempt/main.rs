@@ -84,7 +84,7 @@ enum Attempt {
         /// The folder.
         folder: PathBuf,
     },
-    /// Connect: to `tcp:ADDR:PORT`, `udp:ADDR:PORT`, `unix:PATH` or `abstract:NAME`.
+    /// Connect: to `tcp:ADDR:PORT`, `mptcp:ADDR:PORT`, `udp:ADDR:PORT`, `unix:PATH` or `abstract:NAME`.
     Connect {
         /// Through `io_uring` instead of connect(2).
         #[arg(long)]
@@ -99,6 +99,15 @@ enum Attempt {
         by: net::Sending,
         /// Whereto.
         to: net::To,
+    },
+    /// Make a socket of another kind, and leave it at that.
+    Socket {
+        /// Through `io_uring` instead of socket(2).
+        #[arg(long)]
+        uring: bool,
+        /// Which.
+        #[arg(value_enum)]
+        kind: net::Kind,
     },
     /// Become another program.
     Exec {
@@ -165,6 +174,7 @@ impl Attempt {
             Self::Create { by, file } => file::create(*by, file),
             Self::Connect { uring, to } => net::connect(to, *uring),
             Self::Send { by, to } => net::send(*by, to),
+            Self::Socket { uring, kind } => net::make(*kind, *uring),
             Self::Exec { by, argv } => tree::exec(*by, argv),
             Self::In { how, attempt } => tree::run_in(*how, attempt),
             Self::Truncate { by, file } => file::truncate(*by, file),

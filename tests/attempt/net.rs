@@ -2,15 +2,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
 use io_uring::{opcode, types};
+use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, SockaddrStorage, UnixAddr,
-    connect as connect_socket, sendmsg, sendto, socket,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
+    SockaddrStorage, UnixAddr, connect as connect_socket, sendmsg, sendto, socket,
 };
 
 /// Whom to talk to.
@@ -18,6 +20,8 @@ use nix::sys::socket::{
 pub enum To {
     /// By a stream.
     Tcp(SocketAddr),
+    /// By a stream of multipath TCP.
+    Mptcp(SocketAddr),
     /// By datagrams.
     Udp(SocketAddr),
     /// By a stream to a socket in the file system.
@@ -39,10 +43,11 @@ impl FromStr for To {
         };
         match kind {
             "tcp" => Ok(Self::Tcp(socket()?)),
+            "mptcp" => Ok(Self::Mptcp(socket()?)),
             "udp" => Ok(Self::Udp(socket()?)),
             "unix" => Ok(Self::Unix(rest.into())),
             "abstract" => Ok(Self::Abstract(rest.to_owned())),
-            _ => Err(format!("{kind} is none of tcp, udp, unix, abstract")),
+            _ => Err(format!("{kind} is none of tcp, mptcp, udp, unix, abstract")),
         }
     }
 }
@@ -58,19 +63,64 @@ pub enum Sending {
     Uring,
     /// sendto(2) on a stream that isn't connected yet, connecting it with its first data.
     Fastopen,
+    /// connect(2), and sendmsg(2) without an address, in segments.
+    Segments,
+}
+
+/// Sockets of other kinds than those for TCP, UDP and the file system.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Kind {
+    /// UDP-Lite.
+    Udplite,
+    /// For pings.
+    Icmp,
+    /// Raw IPv4.
+    Raw,
+    /// Raw IPv6.
+    Raw6,
+    /// Frames.
+    Packet,
+    /// To speak to the kernel.
+    Netlink,
+}
+
+/// Makes a socket.
+pub fn make(kind: Kind, uring: bool) -> io::Result<()> {
+    let (family, kind, protocol) = match kind {
+        Kind::Udplite => (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE),
+        Kind::Icmp => (libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP),
+        Kind::Raw => (libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_UDP),
+        Kind::Raw6 => (libc::AF_INET6, libc::SOCK_RAW, libc::IPPROTO_UDP),
+        Kind::Packet => (libc::AF_PACKET, libc::SOCK_DGRAM, 0),
+        Kind::Netlink => (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE),
+    };
+    if uring {
+        return crate::file::uring(&opcode::Socket::new(family, kind, protocol).build()).map(drop);
+    }
+    made(family, kind, protocol).map(drop)
+}
+
+fn made(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; a result that is not negative is a new descriptor.
+    unsafe { Ok(OwnedFd::from_raw_fd(Errno::result(libc::socket(family, kind, protocol))?)) }
 }
 
 impl To {
     /// A socket of the right kind, and the address for it.
     fn socket(&self, stream: bool) -> io::Result<(OwnedFd, SockaddrStorage)> {
         let address: SockaddrStorage = match self {
-            Self::Tcp(SocketAddr::V4(addr)) | Self::Udp(SocketAddr::V4(addr)) => storage(&SockaddrIn::from(*addr))?,
-            Self::Tcp(SocketAddr::V6(addr)) | Self::Udp(SocketAddr::V6(addr)) => storage(&SockaddrIn6::from(*addr))?,
+            Self::Tcp(addr) | Self::Mptcp(addr) | Self::Udp(addr) => match addr {
+                SocketAddr::V4(addr) => storage(&SockaddrIn::from(*addr))?,
+                SocketAddr::V6(addr) => storage(&SockaddrIn6::from(*addr))?,
+            },
             Self::Unix(path) => storage(&UnixAddr::new(path)?)?,
             Self::Abstract(name) => storage(&UnixAddr::new_abstract(name.as_bytes())?)?,
         };
         let family = address.family().unwrap_or(AddressFamily::Unspec);
         let kind = if stream { SockType::Stream } else { SockType::Datagram };
+        if matches!(self, Self::Mptcp(_)) {
+            return Ok((made(family as i32, libc::SOCK_STREAM, libc::IPPROTO_MPTCP)?, address));
+        }
         Ok((socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?, address))
     }
 }
@@ -100,6 +150,11 @@ pub fn send(by: Sending, to: &To) -> io::Result<()> {
     match by {
         Sending::Sendto => sendto(socket, TEXT, &address, MsgFlags::empty())?,
         Sending::Fastopen => sendto(socket, TEXT, &address, MsgFlags::from_bits_retain(libc::MSG_FASTOPEN))?,
+        Sending::Segments => {
+            connect_socket(socket, &address)?;
+            let size = TEXT.len() as u16;
+            sendmsg(socket, &parts, &[ControlMessage::UdpGsoSegments(&size)], MsgFlags::empty(), None::<&()>)?
+        }
         Sending::Sendmsg => sendmsg(socket, &parts, &[], MsgFlags::empty(), Some(&address))?,
         Sending::Uring => {
             // SAFETY: plain old data, valid when zeroed.

@@ -18,6 +18,7 @@ use support::run::{Finished, Job, Running};
 
 use crate::place::{Place, fresh_word};
 use crate::way::{Class, Column, Outcome, Part, Way};
+use crate::ways;
 
 /// How long an attempt may take; one that takes longer has failed.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -27,8 +28,8 @@ const READY: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_millis(400);
 /// The same, where it is expected to get out.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// The first kernel that shows results of `io_uring`.
-const SHOWS_URING: (u32, u32) = (6, 10);
+/// The last kernel known that does not show the results of `io_uring`; 6.18 does.
+const BLIND: (u32, u32) = (6, 12);
 
 /// Rules about operations that only the security hooks see: they may decide before a way gets to what it is after.
 const HOOKED: [&str; 3] = ["powers", "changes", "devices"];
@@ -67,6 +68,12 @@ impl Suite {
         for (program, name) in [("guard-evasion", "agent"), ("guard-evasion", "plain"), ("attempt", "attempt")] {
             let _path = scratch.program(&built(program), name);
         }
+        for way in ways::all().filter(|way| way.apart) {
+            let place = scratch.join(way.name);
+            fs::create_dir(&place)?;
+            let flags = nix::mount::MsFlags::empty();
+            nix::mount::mount(Some("none"), &place, Some("tmpfs"), flags, Some("mode=755"))?;
+        }
         let fill = |text: &str| text.replace("{arena}", &scratch.path().display().to_string());
         let mut policy = fill(include_str!("policy.toml"));
         let column = column(&scratch, &policy)?;
@@ -93,7 +100,7 @@ impl Suite {
 
     /// Tries a way.
     pub fn try_out(&mut self, way: &Way) -> Found {
-        if let Some(missing) = way.needs.iter().find_map(|need| need.missing(self.scratch.path())) {
+        if let Some(missing) = way.needs.iter().find_map(|need| need.missing()) {
             return Found::NotTried(missing);
         }
         match self.once(way, "plain") {
@@ -153,7 +160,11 @@ impl Suite {
         drop(outsider);
         self.sweep(&[]);
         unmount_below(place.path())?;
-        fs::remove_dir_all(place.path())?;
+        if way.apart {
+            clear(place.path())?;
+        } else {
+            fs::remove_dir_all(place.path())?;
+        }
         Ok(Tried { pid, reached, done })
     }
 
@@ -235,6 +246,10 @@ impl Suite {
         let Self { scratch, daemon, mut tail, .. } = self;
         let done = daemon.stop().done;
         let rest = tail.read().map_err(|error| error.to_string())?;
+        for way in ways::all().filter(|way| way.apart) {
+            let detach = nix::mount::MntFlags::MNT_DETACH;
+            nix::mount::umount2(&scratch.join(way.name), detach).map_err(|error| format!("{}: {error}", way.name))?;
+        }
         drop(scratch);
         let lost =
             rest.iter().chain(&tail.kept).find(|event| event["op"] == "lost" && event["kind"] != "bulk-ring-full");
@@ -267,7 +282,7 @@ fn column(scratch: &Scratch, policy: &str) -> io::Result<Column> {
     let guarded = Guard::new(scratch, policy).run(&Job::new("cat", place.path()).arg(place.secret()));
     let denial = guarded.events.denials().next().map(|event| event["verdict"]["backend"].clone());
     match denial.as_ref().and_then(Value::as_str) {
-        Some("signal") if kernel() < SHOWS_URING => Ok(Column::Older),
+        Some("signal") if kernel() <= BLIND => Ok(Column::Older),
         Some("signal") => Ok(Column::Signal),
         Some("lsm") => Ok(Column::Lsm),
         other => Err(io::Error::other(format!("no expectations for backend {other:?}: {}", guarded.done.err()))),
@@ -288,11 +303,20 @@ fn kernel() -> (u32, u32) {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
-/// Ends the mounts in a place, in this thread's mount namespace.
+/// Empties a folder.
+fn clear(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    Ok(())
+}
+
+/// Ends the mounts in a place, in this thread's mount namespace, but not the one that it is.
 fn unmount_below(place: &Path) -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
-    for point in points.filter(|point| point.starts_with(place)) {
+    for point in points.filter(|point| point.starts_with(place) && *point != place) {
         nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH)?;
     }
     Ok(())

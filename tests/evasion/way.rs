@@ -1,8 +1,7 @@
 //! What a way out is, and how it can end.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::io;
 use std::path::Path;
-use std::{fs, io};
 
 use nix::libc;
 
@@ -23,6 +22,8 @@ pub struct Way {
     pub needs: &'static [Need],
     /// A file or folder that the guarded process inherits as descriptor 9.
     pub inherits: Option<&'static str>,
+    /// Its place lies on a filesystem of its own, mounted before guard starts, as /home often is.
+    pub apart: bool,
     /// What somebody outside of the tree does before.
     pub before: Part,
     /// What somebody outside of the tree does meanwhile.
@@ -68,20 +69,14 @@ pub enum Need {
     Program(&'static str),
     /// A file.
     File(&'static str),
-    /// The root's filesystem below the suite's folder: a file's path inside of another is not its path on the machine.
-    OnRoot,
     /// Sockets of a family, a type and a protocol.
     Socket(&'static str, i32, i32, i32),
 }
 
 impl Need {
-    /// What is missing for a suite in this folder, if it is.
-    pub fn missing(self, arena: &Path) -> Option<String> {
+    /// What is missing, if it is.
+    pub fn missing(self) -> Option<String> {
         match self {
-            Self::OnRoot => {
-                let device = |path: &Path| fs::metadata(path).map(|file| file.dev()).ok();
-                (device(arena) != device(Path::new("/"))).then(|| "not on the root's filesystem".to_owned())
-            }
             Self::Program(name) => {
                 let folders = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
                 let there = folders.iter().any(|folder| Path::new(folder).join(name).exists());
@@ -164,7 +159,7 @@ impl Column {
     /// Its heading.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Older => "`signal`, before 6.10",
+            Self::Older => "`signal`, up to 6.12",
             Self::Signal => "`signal`",
             Self::Lsm => "`lsm`",
         }
@@ -200,6 +195,7 @@ pub const fn way(class: Class, rule: &'static str, name: &'static str, tries: &'
         tries,
         needs: &[],
         inherits: None,
+        apart: false,
         before: Part::Nothing,
         beside: Part::Nothing,
         attempt,
@@ -223,6 +219,11 @@ impl Way {
         Self { inherits: Some(file), ..self }
     }
 
+    /// On a filesystem of its own.
+    pub const fn apart(self) -> Self {
+        Self { apart: true, ..self }
+    }
+
     /// Only where the machine has these.
     pub const fn needs(self, needs: &'static [Need]) -> Self {
         Self { needs, ..self }
@@ -233,7 +234,7 @@ impl Way {
         Self { ends: Ends { older: signal, signal, lsm }, ..self }
     }
 
-    /// Expected to end like this under signals before Linux 6.10.
+    /// Expected to end like this under signals where the kernel does not show what `io_uring` does.
     pub const fn older(self, older: Outcome) -> Self {
         Self { ends: Ends { older, ..self.ends }, ..self }
     }

@@ -1,5 +1,7 @@
 //! Executing programs.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::json;
@@ -7,11 +9,13 @@ use support::run::Job;
 use support::stage::FINE;
 
 use crate::Check;
-use crate::ground::Ground;
+use crate::ground::{Ground, job};
 
 pub const CHECKS: &[Check] = &[
     ("execs: an allowed program runs, and is told of", allowed),
     ("execs: a denied program does not, by every call", by_every_call),
+    ("execs: nor by a bind mount", by_bind_mount),
+    ("execs: nor a script, whatever runs it", scripts),
     ("execs: nor one that is in memory alone", by_memfd),
     ("execs: nor one with denied words", by_words),
 ];
@@ -50,6 +54,33 @@ fn by_every_call(ground: &Ground) {
             let event = ground.denied("program", place, ["exec", "--by", call, &program, "read", "allowed/fine"]);
             assert_eq!((&event["op"], &event["path"]), (&json!("exec"), &json!(program)), "{event}");
         }
+    }
+}
+
+fn by_bind_mount(ground: &Ground) {
+    for place in &ground.places {
+        fs::create_dir(place.join("tools-elsewhere")).expect("a folder");
+        let script = "mount --bind tools tools-elsewhere && exec ./attempt exec tools-elsewhere/forbidden read x";
+        let event =
+            ground.denied_job("program", &job(place, ["exec", "/usr/bin/unshare", "-m", "/bin/sh", "-c", script]));
+        assert_eq!(event["op"], "exec", "{event}");
+    }
+}
+
+fn scripts(ground: &Ground) {
+    for place in &ground.places {
+        let by_another = format!("#!{}\n", place.join("tools/script").display());
+        let by_shell = "#!/bin/sh\nexec ./attempt read allowed/fine\n";
+        for (script, text) in
+            [("tools/script", by_shell), ("allowed/script", by_shell), ("allowed/by-another", &by_another)]
+        {
+            fs::write(place.join(script), text).expect("written");
+            fs::set_permissions(place.join(script), fs::Permissions::from_mode(0o755)).expect("its own");
+        }
+        ground.denied("program", place, ["exec", "tools/script"]);
+        // The script is its interpreter.
+        ground.denied("program", place, ["exec", "allowed/by-another"]);
+        assert_eq!(ground.allowed(place, ["exec", "allowed/script"]), FINE);
     }
 }
 

@@ -4,8 +4,10 @@ use std::io;
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
 
 use support::guard::Guarded;
+use support::run::Job;
 use support::stage::text;
 
 use crate::Check;
@@ -15,6 +17,8 @@ pub const CHECKS: &[Check] = &[
     ("net: an allowed address is reached, and told of", allowed),
     ("net: a denied connection is refused", connections),
     ("net: a denied datagram is not sent", datagrams),
+    ("net: 0.0.0.0 and :: are this machine", this_machine),
+    ("net: sockets of other kinds are not made", other_kinds),
     ("net: a denied unix socket is left at once", unix_sockets),
 ];
 
@@ -55,6 +59,13 @@ fn connections(ground: &Ground) {
             refused(ground, &["connect", "--uring", to], "connect");
         }
     }
+    // Debian builds multipath TCP into later kernels than 5.10.
+    if Path::new("/proc/sys/net/mptcp").exists() {
+        refused(ground, &["connect", "mptcp:127.9.1.2:80"], "connect");
+    } else {
+        let Guarded { done, .. } = ground.attempt(&ground.places[0], ["connect", "mptcp:127.9.1.2:80"]);
+        assert!(done.err().contains("EPROTONOSUPPORT"), "{}", done.err());
+    }
     for listener in listeners {
         // What a refused call had sent would be here by now: loopback does not wait.
         assert_eq!(listener.accept().expect_err("nobody").kind(), io::ErrorKind::WouldBlock);
@@ -80,6 +91,33 @@ fn datagrams(ground: &Ground) {
             }
         }
     }
+}
+
+fn this_machine(ground: &Ground) {
+    for to in ["0.0.0.0:7001", "[::ffff:0.0.0.0]:7001", "[::]:7777"] {
+        refused(ground, &["connect", &format!("tcp:{to}")], "connect");
+        refused(ground, &["connect", &format!("udp:{to}")], "connect");
+        refused(ground, &["send", &format!("udp:{to}")], "send");
+    }
+}
+
+fn other_kinds(ground: &Ground) {
+    let place = &ground.places[0];
+    for kind in ["udplite", "raw", "raw6"] {
+        // Linux 7.1 has given up UDP-Lite.
+        let unguarded = Job::new(place.join("attempt"), place).args(["socket", kind]).run();
+        if unguarded.code() == 0 {
+            refused(ground, &["socket", kind], "send");
+        } else {
+            assert!(kind == "udplite" && unguarded.err().contains("EPROTONOSUPPORT"), "{kind}: {}", unguarded.err());
+        }
+    }
+    ground.denied("addresses", place, ["socket", "packet"]);
+    // io_uring makes sockets since 5.19.
+    if ground.kernel.sees_uring() && ground.kernel.version() >= (5, 19) {
+        ground.denied("addresses", place, ["socket", "--uring", "packet"]);
+    }
+    ground.allowed(place, ["socket", "netlink"]);
 }
 
 fn unix_sockets(ground: &Ground) {

@@ -86,13 +86,14 @@ fn by_other_names(ground: &Ground) {
 
 /// Not in memory, where the folder's path inside its file system is another, and the mount the one that counts.
 fn by_bind_mount(ground: &Ground) {
-    let [disk, _] = &ground.places;
-    fs::create_dir(disk.join("elsewhere")).expect("a folder");
-    let script = r#"mount --bind "$place/denied" "$place/elsewhere" && exec ./agent read elsewhere/secret"#;
-    let job = job(disk, ["exec", "/usr/bin/unshare", "-m", "/bin/sh", "-c", script]);
-    let event = ground.denied_job("secrets", &job);
-    assert_eq!(event["inner_path"], true, "{event}");
-    assert!(text(&event, "/path").ends_with("/denied/secret"), "{event}");
+    for place in &ground.places {
+        fs::create_dir(place.join("elsewhere")).expect("a folder");
+        let script = r#"mount --bind "$place/denied" "$place/elsewhere" && exec ./agent read elsewhere/secret"#;
+        let job = job(place, ["exec", "/usr/bin/unshare", "-m", "/bin/sh", "-c", script]);
+        let event = ground.denied_job("secrets", &job);
+        assert_eq!(event["inner_path"], true, "{event}");
+        assert!(text(&event, "/path").ends_with("/denied/secret"), "{event}");
+    }
 }
 
 fn writing(ground: &Ground) {

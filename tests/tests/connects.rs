@@ -163,6 +163,123 @@ fn tcp_by_its_first_data() {
     });
 }
 
+/// `0.0.0.0` and `::` are this machine, and judged as what the kernel makes of them.
+#[test]
+fn addresses_that_stand_for_this_machine() {
+    let stage = Stage::new("connects");
+    net::alone(|| {
+        let (denied, denied6) = (tcp("127.0.0.1:7001"), tcp("[::1]:7777"));
+        for (to, reached) in [
+            ("0.0.0.0:7001", ("127.0.0.1", 7001)),
+            ("[::ffff:0.0.0.0]:7001", ("127.0.0.1", 7001)),
+            ("[::]:7777", ("::1", 7777)),
+        ] {
+            for (kind, op) in [("tcp", "connect"), ("udp", "connect"), ("udp", "send")] {
+                let event = (reached.0, reached.1, kind);
+                refused(&stage, &[op, &format!("{kind}:{to}")], op, event);
+            }
+        }
+        nobody(&denied);
+        nobody(&denied6);
+        let fine = tcp("127.0.0.1:80");
+        works(&stage, &["connect", "tcp:0.0.0.0:80"], "connect", ("127.0.0.1", 80, "tcp"), "allow");
+        fine.accept().expect("somebody came");
+    });
+}
+
+/// A connected socket sends where it is connected to, also where more than data is given with it.
+#[test]
+fn datagrams_of_a_connection_are_judged_once() {
+    let stage = Stage::new("connects");
+    let everything_else = r#"
+        [[rule]]
+        name = "connections"
+        on = ["connect"]
+        to = ["127.0.0.1:53"]
+        action = "allow"
+        [[rule]]
+        name = "else"
+        on = ["connect", "send"]
+        action = "deny"
+    "#;
+    net::alone(|| {
+        let fine = udp("127.0.0.1:53");
+        let guarded = stage.guard(everything_else).run(&stage.job(["send", "--by", "segments", "udp:127.0.0.1:53"]));
+        assert_eq!(guarded.done.code(), 0, "{}", guarded.done.err());
+        assert_eq!(object(only(&guarded, "connect")), ("127.0.0.1", 53, "udp"));
+        assert_eq!(guarded.events.op("send").count(), 0, "{}", guarded.events);
+        assert_eq!(fine.recv(&mut [0; 16]).expect("a datagram"), "attempt".len());
+    });
+}
+
+/// Multipath TCP passes the same hooks.
+#[test]
+fn multipath_tcp() {
+    let stage = Stage::new("connects");
+    net::alone(|| {
+        let (denied, fine) = (tcp("127.9.1.2:80"), tcp("127.0.0.1:80"));
+        let guarded = run(&stage, &["connect", "mptcp:127.9.1.2:80"]);
+        if !std::path::Path::new("/proc/sys/net/mptcp").exists() {
+            assert!(guarded.done.err().contains("EPROTONOSUPPORT"), "{}", guarded.done.err());
+            return;
+        }
+        assert!(guarded.done.err().contains("refused: EPERM\n"), "{}", guarded.done.err());
+        nobody(&denied);
+        let guarded = run(&stage, &["connect", "mptcp:127.0.0.1:80"]);
+        assert_eq!(guarded.done.code(), 0, "{}", guarded.done.err());
+        fine.accept().expect("somebody came");
+    });
+}
+
+/// Sockets of which nobody can say where they send are refused where some address is denied.
+#[test]
+fn sockets_of_other_kinds() {
+    let stage = Stage::new("connects");
+    net::alone(|| {
+        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0").expect("pings are ours to allow");
+        for (kind, proto) in [("udplite", "udplite"), ("icmp", "icmp"), ("raw", "raw"), ("raw6", "raw")] {
+            if without_udplite(&stage, kind) {
+                continue;
+            }
+            let guarded = run(&stage, &["socket", kind]);
+            assert!(guarded.done.err().contains("refused: EPERM\n"), "{kind}: {}", guarded.done.err());
+            let event = only(&guarded, "send");
+            assert_eq!((text(event, "/proto"), text(event, "/verdict/rule")), (proto, "addresses"), "{event}");
+            assert_eq!((text(event, "/verdict/backend"), &event["addr"]), ("cgroup", &Value::Null), "{event}");
+        }
+        let guarded = run(&stage, &["socket", "packet"]);
+        let event = killed_in_silence(&guarded);
+        assert_eq!((text(event, "/op"), text(event, "/proto")), ("send", "packet"), "{event}");
+        // What only speaks to the kernel is not even told.
+        let guarded = run(&stage, &["socket", "netlink"]);
+        assert_eq!(guarded.done.code(), 0, "{}", guarded.done.err());
+        assert_eq!(guarded.events.op("send").count(), 0, "{}", guarded.events);
+    });
+}
+
+/// Whether this is UDP-Lite, which Linux 7.1 has given up, and the kernel does not have it.
+fn without_udplite(stage: &Stage, kind: &str) -> bool {
+    kind == "udplite" && stage.job(["socket", kind]).run().err().contains("EPROTONOSUPPORT")
+}
+
+/// They are told and let through where no rule denies an address: rules about sockets in the file system are none.
+#[test]
+fn sockets_of_other_kinds_where_no_address_is_denied() {
+    let stage = Stage::new("connects");
+    let rules = RULES.replacen(r#"["127.9.0.0/16", "[::1]:7777", "127.0.0.1:7000-7999"]"#, r#"["unix:/x"]"#, 1);
+    net::alone(|| {
+        for (kind, proto) in [("udplite", "udplite"), ("raw", "raw"), ("packet", "packet")] {
+            if without_udplite(&stage, kind) {
+                continue;
+            }
+            let guarded = stage.guard(&rules).run(&stage.job(["socket", kind]));
+            assert_eq!(guarded.done.code(), 0, "{kind}: {}", guarded.done.err());
+            let event = only(&guarded, "send");
+            assert_eq!((text(event, "/proto"), text(event, "/verdict/action")), (proto, "allow"), "{event}");
+        }
+    });
+}
+
 #[test]
 fn datagrams_with_and_without_a_connection() {
     let stage = Stage::new("connects");

@@ -290,5 +290,5 @@ fn the_readme_says_of_each_operation_what_guard_itself_does() {
             rows += 1;
         }
     }
-    assert_eq!(rows, 11 + 11 + 12);
+    assert_eq!(rows, 13 + 13 + 14);
 }

@@ -80,6 +80,11 @@ impl Screen {
             "exec" => format!("running {object}"),
             "read" => format!("reading {object}"),
             "write" => format!("writing {object}"),
+            "connect" | "send" if event.path.is_none() && event.addr.is_none() => match event.proto {
+                Some("tcp" | "udp") => format!("connecting to {object}"),
+                Some(proto) => format!("making a {proto} socket, of which nobody can say where it sends"),
+                None => "making a socket of which nobody can say where it sends".to_owned(),
+            },
             "connect" => format!("connecting to {object}"),
             "send" => format!("sending to {object}"),
             "outlive" => "left behind by its session".to_owned(),

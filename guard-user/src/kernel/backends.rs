@@ -90,11 +90,16 @@ pub const EXEC_BY_WORDS: &str = "executing a program, where its words or its sta
 const KILLED: &str = "contained: killed before its first instruction";
 const NETWORK: &str = "TCP connections, UDP connections and datagrams, IPv4 and IPv6";
 const THROUGH: &str = "prevented, through io_uring too";
+const OTHER_INTERNET: &str = "raw and ping sockets, UDP-Lite and other internet protocols";
+const NOT_MADE: &str = "prevented: the socket is not made where rules deny an address";
+/// [`Hold::what`] of sockets that pass by the hooks for internet addresses.
+pub const OTHER_FAMILIES: &str = "packet sockets, vsock and sockets of other families";
 
 /// What is so on every kernel that guard runs on.
-const ALWAYS: [Hold; 3] = [
+const ALWAYS: [Hold; 4] = [
     hold(Op::Connect, NETWORK, Reach::Prevented, Backend::Cgroup, THROUGH),
     hold(Op::Send, NETWORK, Reach::Prevented, Backend::Cgroup, THROUGH),
+    hold(Op::Send, OTHER_INTERNET, Reach::Prevented, Backend::Cgroup, NOT_MADE),
     hold(
         Op::Outlive,
         "outliving the session",
@@ -105,7 +110,7 @@ const ALWAYS: [Hold; 3] = [
 ];
 
 /// What is so without security hooks.
-const BY_SIGNAL: [Hold; 6] = [
+const BY_SIGNAL: [Hold; 7] = [
     hold(Op::Exec, "executing a program", Reach::Contained, Backend::Signal, KILLED),
     hold(
         Op::Read,
@@ -136,10 +141,17 @@ const BY_SIGNAL: [Hold; 6] = [
         "contained: no byte is sent by that thread; the other side sees the connection open and close",
     ),
     hold(Op::Send, "datagrams to unix sockets", Reach::NotSeen, Backend::None, "not seen"),
+    hold(
+        Op::Send,
+        OTHER_FAMILIES,
+        Reach::Contained,
+        Backend::Signal,
+        "contained: nothing is sent, where rules deny an address",
+    ),
 ];
 
 /// What is so where security hooks are asked.
-const BY_LSM: [Hold; 7] = [
+const BY_LSM: [Hold; 8] = [
     hold(Op::Exec, "executing a program", Reach::Prevented, Backend::Lsm, "prevented where its path decides"),
     hold(Op::Exec, EXEC_BY_WORDS, Reach::Contained, Backend::Signal, KILLED),
     hold(Op::Read, "opening a file to read", Reach::Prevented, Backend::Lsm, "prevented"),
@@ -159,6 +171,7 @@ const BY_LSM: [Hold; 7] = [
     ),
     hold(Op::Connect, "connecting to a unix socket", Reach::Prevented, Backend::Lsm, "prevented"),
     hold(Op::Send, "datagrams to unix sockets", Reach::Prevented, Backend::Lsm, "prevented"),
+    hold(Op::Send, OTHER_FAMILIES, Reach::Prevented, Backend::Lsm, NOT_MADE),
 ];
 
 /// What guard can do, operation by operation.

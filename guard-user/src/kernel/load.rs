@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Lsm, Program, ProgramError};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Lsm, Program, ProgramError};
 use aya::sys::{Stats, enable_stats};
 use aya::{Btf, Ebpf, EbpfLoader};
-use guard_common::offsets::{HOOK_FILE, HOOK_SLOTS, HOOK_UNIX};
+use guard_common::offsets::{HOOK_FILE, HOOK_SLOTS, HOOK_SOCKET, HOOK_UNIX};
 use guard_common::table::{Block, Classes, NO_WORD, VERSION};
 use guard_common::tree::{
     COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, PipeKey, Places,
@@ -18,6 +18,7 @@ use guard_common::tree::{
 use guard_common::words::Backend;
 
 use super::gauge::Gauge;
+use super::mounts::{self, MountTable};
 use super::{backends, offsets};
 use crate::policy::{self, Compiled, Tables};
 
@@ -35,7 +36,10 @@ const TRACEPOINTS: &[(&str, &str)] = &[
     ("on_exec", "sched_process_exec"),
 ];
 
-/// The programs of the control group's hooks.
+/// The program of the control group's hook for new internet sockets.
+const SOCKET_PROGRAM: &str = "on_sock_create";
+
+/// The programs of the control group's hooks for addresses.
 const CGROUP_PROGRAMS: &[&str] = &["on_connect4", "on_connect6", "on_sendmsg4", "on_sendmsg6"];
 
 /// The security hooks' programs: program, hook, and what they take over (`HOOK_*`), if they take it over from others.
@@ -45,6 +49,7 @@ const HOOKS: &[(&str, &str, u32)] = &[
     ("on_bprm_check", "bprm_check_security", 0),
     ("on_unix_connect", "unix_stream_connect", HOOK_UNIX),
     ("on_unix_send", "unix_may_send", 0),
+    ("on_socket_create", "socket_create", HOOK_SOCKET),
 ];
 
 /// What can be chosen at load.
@@ -88,6 +93,7 @@ pub struct Kernel {
     reclassed: HashMap<MapData, Id, [KnownClasses; 2]>,
     counters: PerCpuArray<MapData, u64>,
     homes: HashMap<MapData, u32, Home>,
+    mounts: MountTable,
     tables: ArrayOfMaps<MapData, Array<MapData, Block>>,
     active: Array<MapData, u32>,
     active_place: u32,
@@ -141,6 +147,7 @@ impl Kernel {
             host_wide: u32::from(settings.host_wide),
             bulk_wake: (settings.bulk_ring / 16).min(256 << 10),
             verdict_wake: (settings.verdict_ring / 16).min(64 << 10),
+            mount_namespaces: mounts::namespaces()?,
             hook_slots: cpus * PROGRAMS_PER_CPU,
         };
         let slots = PROGRAMS_PER_CPU + if lsm { HOOK_SLOTS } else { 0 };
@@ -165,6 +172,7 @@ impl Kernel {
             reclassed: HashMap::try_from(take(&mut ebpf, "RECLASSED")?)?,
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             homes: HashMap::try_from(take(&mut ebpf, "HOMES")?)?,
+            mounts: MountTable::new(take(&mut ebpf, "MOUNTS")?, take(&mut ebpf, "DEVICES")?)?,
             tables: ArrayOfMaps::try_from(take(&mut ebpf, "TABLES")?)?,
             active: Array::try_from(take(&mut ebpf, "ACTIVE")?)?,
             active_place: 1,
@@ -203,6 +211,7 @@ impl Kernel {
         for name in CGROUP_PROGRAMS {
             self.cgroup_program(name)?.load().map_err(|error| refused(name, error))?;
         }
+        self.socket_program()?.load().map_err(|error| refused(SOCKET_PROGRAM, error))?;
         if debug {
             super::diagnostics::show(&mut self.ebpf)?;
         }
@@ -250,6 +259,9 @@ impl Kernel {
                 format!("{name} could not be attached to the control group {}", cgroup_path.display())
             })?;
         }
+        self.socket_program()?.attach(&cgroup, CgroupAttachMode::Single).with_context(|| {
+            format!("{SOCKET_PROGRAM} could not be attached to the control group {}", cgroup_path.display())
+        })?;
         if self.sees_uring {
             self.tracepoint("on_uring_complete")?.attach().context("io_uring_complete refused guard's program")?;
         }
@@ -402,12 +414,18 @@ impl Kernel {
         self.members.iter().filter_map(Result::ok)
     }
 
-    /// Says where a tree's repository and home are. Paths that are too long to anchor patterns are left out.
+    /// The places where filesystems are mounted, as far as the programs know them.
+    pub fn mounts(&mut self) -> &mut MountTable {
+        &mut self.mounts
+    }
+
+    /// Says where a tree's repository and home are. The mounts that it began with have to be known by then. Paths that are too long to anchor patterns are left out.
     ///
     /// # Errors
     /// If the map is full.
     pub fn set_places(&mut self, tree: Id, repo: &[u8], home: &[u8]) -> anyhow::Result<()> {
-        let mut places = Places { repo_len: 0, home_len: 0, repo: [0; MAX_ANCHOR], home: [0; MAX_ANCHOR] };
+        let mut places =
+            Places { repo_len: 0, home_len: 0, settled: 1, _pad: 0, repo: [0; MAX_ANCHOR], home: [0; MAX_ANCHOR] };
         places.repo_len = copy_path(&mut places.repo, repo);
         places.home_len = copy_path(&mut places.home, home);
         self.places.insert(tree, places, 0).context("the tree's places could not be stored")
@@ -512,6 +530,11 @@ impl Kernel {
 
     fn hook_program(&mut self, name: &str) -> anyhow::Result<&mut Lsm> {
         let program = self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))?;
+        Ok(program.try_into()?)
+    }
+
+    fn socket_program(&mut self) -> anyhow::Result<&mut CgroupSock> {
+        let program = self.ebpf.program_mut(SOCKET_PROGRAM).context("there is no program for new sockets")?;
         Ok(program.try_into()?)
     }
 

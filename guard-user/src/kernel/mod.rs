@@ -5,12 +5,15 @@ pub mod btf;
 mod diagnostics;
 mod gauge;
 mod load;
+pub mod mounts;
 mod offsets;
 mod requirements;
 pub mod securityfs;
 mod signal;
 
-pub use backends::{Abilities, EXEC_BY_WORDS, Hold, Reach, holds, lsm_in_force, security_modules, sees_uring};
+pub use backends::{
+    Abilities, EXEC_BY_WORDS, Hold, OTHER_FAMILIES, Reach, holds, lsm_in_force, security_modules, sees_uring,
+};
 pub use gauge::Gauge;
 pub use load::{Kernel, ProgramRun, Ring, Settings, cgroup_root};
 pub use offsets::{find as find_offsets, kernel_types};

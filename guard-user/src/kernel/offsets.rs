@@ -27,7 +27,8 @@ pub fn find(types: &Types) -> anyhow::Result<Offsets> {
     let mut offsets = Offsets::NONE;
     let mut missing = Vec::new();
     for (path, required, offset) in offsets.members() {
-        match types.offset_of(path) {
+        // Members that have been renamed have a name for each time.
+        match path.split('|').find_map(|name| types.offset_of(name)) {
             Some(found) => *offset = found,
             None if required => missing.push(path),
             None => *offset = ABSENT,

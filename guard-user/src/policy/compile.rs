@@ -420,6 +420,9 @@ fn fill_rules(meta: &mut Meta, policy: &Policy) {
         if rule.action >= Action::Deny {
             meta.denies[word] |= bit;
         }
+        if rule.to.iter().flatten().any(|target| !matches!(target, Target::Unix(_))) {
+            meta.net[word] |= bit;
+        }
         for &op in &rule.ops {
             for &scope in Scope::ALL {
                 if rule.in_scope(scope) {

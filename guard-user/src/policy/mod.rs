@@ -41,6 +41,7 @@ pub use draft::{Draft, Entry};
 pub use explain::{Because, Explanation, Match, Passed};
 pub use failure::{Failure, Finding, Problem, Severity, Source, Told};
 pub use import::Imported;
+pub use net::reached;
 pub use question::{Question, Thing};
 pub use rule::OPS;
 pub use shipped::{SHIPPED, default_text, named, shipped};

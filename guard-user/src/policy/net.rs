@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use guard_common::address::Address;
+
 use super::bytes::ByteSet;
 use super::glob;
 use super::pattern::{Fault, Pattern};
@@ -74,14 +76,25 @@ impl Net {
     }
 }
 
-/// The text of an address and port.
+/// Where the kernel goes that is told to go to `ip` by a socket that is bound to no address.
+#[must_use]
+pub fn reached(ip: IpAddr) -> IpAddr {
+    let [reached, _] = mapped(ip).reached(Address::ANY_6);
+    let reached = Ipv6Addr::from(reached.bytes());
+    reached.to_ipv4_mapped().map_or(IpAddr::V6(reached), IpAddr::V4)
+}
+
+fn mapped(ip: IpAddr) -> Address {
+    Address::of(match ip {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+        IpAddr::V6(ip) => ip.octets(),
+    })
+}
+
+/// The text of an address and port, of where the kernel goes.
 pub fn text(ip: IpAddr, port: u16) -> [u8; TEXT_BYTES] {
-    let ip = match ip {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        IpAddr::V6(ip) => ip,
-    };
     let mut text = [0; TEXT_BYTES];
-    text[..16].copy_from_slice(&ip.octets());
+    text[..16].copy_from_slice(&mapped(reached(ip)).bytes());
     text[16..].copy_from_slice(&port.to_be_bytes());
     text
 }
@@ -201,6 +214,12 @@ fn parse_block(host: &str) -> Result<Vec<(u128, u8)>, Fault> {
         IpAddr::V4(ip) => (v4(ip), MAPPED_BITS + length),
         IpAddr::V6(ip) => (u128::from(ip), length),
     };
+    if bits == 128 && (value == 0 || value == MAPPED) {
+        return Err(Fault::new(format!(
+            "it can never match: who connects to `{address}` reaches this machine's loopback"
+        ))
+        .help(format!("write `{}`, or `{address}/0` for every address", reached(ip))));
+    }
     let prefix = value & mask(bits);
     if prefix != value {
         let base = match Ipv6Addr::from(prefix) {
@@ -261,6 +280,9 @@ mod tests {
         assert!(matches("*:443", "1.2.3.4", 443) && matches("*:443", "fe80::1", 443));
         assert!(matches("loopback", "127.9.9.9", 1) && matches("loopback:5", "::1", 5));
         assert!(matches("::ffff:1.2.3.4", "1.2.3.4", 5));
+        assert!(matches("loopback:5", "0.0.0.0", 5) && matches("127.0.0.1", "0.0.0.0", 5));
+        assert!(matches("loopback", "::", 5) && matches("::1", "::", 5) && !matches("127.0.0.1", "::", 5));
+        assert!(matches("127.0.0.1", "::ffff:0.0.0.0", 5));
     }
 
     #[test]
@@ -293,6 +315,12 @@ mod tests {
             fault("10.1.0.0/8"),
             "the address has bits beyond its length `/8` | write `10.0.0.0/8`, or `10.1.0.0` for this address alone"
         );
+        assert_eq!(
+            fault("0.0.0.0:80"),
+            "it can never match: who connects to `0.0.0.0` reaches this machine's loopback | write `127.0.0.1`, or \
+             `0.0.0.0/0` for every address"
+        );
+        assert!(fault("::").ends_with("write `::1`, or `::/0` for every address"));
         assert_eq!(fault("10.0.0.0/33"), "`/33` is not a length from `/0` to `/32`");
         assert_eq!(
             fault("*:99999"),

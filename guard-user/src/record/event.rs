@@ -13,7 +13,7 @@ pub struct Event {
     /// The file, executable or unix socket it was about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Whether `path` is the object's path inside its own filesystem, not the one it was reached by.
+    /// Whether `path` is another of the object's names than the one it was reached by.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub inner_path: bool,
     /// Command line of an exec, the one that was attempted.

@@ -15,7 +15,7 @@ use guard_common::words::Scope;
 use procfs::process::{Process, all_processes};
 
 use super::{Image, repo, users};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, mounts};
 use crate::policy::{Compiled, Places};
 use crate::record::redact;
 
@@ -134,6 +134,9 @@ fn root(kernel: &mut Kernel, pid: u32, process: &Found, agent: u8) -> anyhow::Re
     let cwd = running.as_ref().ok().and_then(|running| running.cwd().ok()).unwrap_or_default();
     let uid = running.ok().and_then(|running| running.uid().ok());
     let home = uid.and_then(users::home_of).unwrap_or_default();
+    if let Some(mounts) = mounts::of_process(pid) {
+        kernel.mounts().add(&mounts);
+    }
     kernel.set_places(tree, repo::top_level(&cwd).as_os_str().as_bytes(), &home)?;
     Ok(member)
 }

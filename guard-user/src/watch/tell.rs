@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::os::unix::ffi::OsStrExt as _;
 
 use guard_common::event::{
-    FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Head, NO_DESCRIPTOR, NO_RULE,
-    OPENED_CREATED, OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
+    Connect, FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Head, NO_DESCRIPTOR,
+    NO_RULE, OPENED_CREATED, OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
 };
 use guard_common::tree::{Id, Member, id_of};
 use guard_common::words::{Action, Backend, Op, Scope};
@@ -83,20 +83,12 @@ impl Watch<'_> {
                 event.verdict = Some(verdict);
             }
             Body::Connect { body, path } => {
+                event.proto = protocol(body);
                 if i32::from(body.family) == libc::AF_UNIX {
                     event.path = known(path);
-                    event.proto = Some("unix");
-                } else {
-                    if body.address != [0; 16] || body.port != 0 {
-                        event.addr = Some(address(body.address).to_string());
-                        event.port = Some(body.port);
-                    }
-                    event.proto = match i32::from(body.protocol) {
-                        libc::IPPROTO_TCP => Some("tcp"),
-                        libc::IPPROTO_UDP => Some("udp"),
-                        libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => Some("icmp"),
-                        _ => None,
-                    };
+                } else if body.address != [0; 16] || body.port != 0 {
+                    event.addr = Some(address(body.address).to_string());
+                    event.port = Some(body.port);
                 }
                 event.verdict = Some(self.verdict_of(&head));
             }
@@ -220,6 +212,31 @@ impl Watch<'_> {
             happened: Vec::new(),
         }
     }
+}
+
+/// What a socket speaks, where that has a word.
+fn protocol(socket: &Connect) -> Option<&'static str> {
+    Some(match i32::from(socket.family) {
+        libc::AF_UNIX => "unix",
+        libc::AF_INET | libc::AF_INET6 if i32::from(socket.socket_type) == libc::SOCK_RAW => "raw",
+        libc::AF_INET | libc::AF_INET6 => match i32::from(socket.protocol) {
+            libc::IPPROTO_TCP => "tcp",
+            libc::IPPROTO_UDP => "udp",
+            libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6 => "icmp",
+            libc::IPPROTO_MPTCP => "mptcp",
+            libc::IPPROTO_UDPLITE => "udplite",
+            libc::IPPROTO_SCTP => "sctp",
+            libc::IPPROTO_DCCP => "dccp",
+            _ => return None,
+        },
+        libc::AF_PACKET => "packet",
+        libc::AF_VSOCK => "vsock",
+        libc::AF_XDP => "xdp",
+        libc::AF_TIPC => "tipc",
+        libc::AF_CAN => "can",
+        libc::AF_BLUETOOTH => "bluetooth",
+        _ => return None,
+    })
 }
 
 /// An address as people write it: IPv4 where it is mapped.

@@ -10,7 +10,7 @@ use crate::place::Place;
 use crate::way::Class::Read;
 use crate::way::Outcome::{Open, Prevented};
 use crate::way::Part::{Code, Sh};
-use crate::way::{Need, Part, Way, way};
+use crate::way::{Part, Way, way};
 
 const fn mounted(name: &'static str, tries: &'static str, attempt: Part) -> Way {
     way(Read, "secrets", name, tries, attempt)
@@ -20,38 +20,47 @@ const fn mounted(name: &'static str, tries: &'static str, attempt: Part) -> Way 
 const ELSEWHERE: Part = Sh("exec unshare -m --propagation private sh -c '
     mkdir allowed/x; mount --bind denied allowed/x; echo $$ >early; mv early ready; exec sleep 60'");
 
-/// What makes a file's path inside its filesystem the same as its path on the machine.
-const ON_ROOT: &[Need] = &[Need::OnRoot];
-
 /// The ways.
 pub const WAYS: &[Way] = &[
     mounted(
         "bind-mount",
         "a bind mount of the folder",
         Sh("mkdir allowed/x; mount --bind denied allowed/x; cat allowed/x/secret"),
-    )
-    .needs(ON_ROOT),
+    ),
     mounted(
         "bind-mount-file",
         "a bind mount of the file",
         Sh(": >allowed/x; mount --bind denied/secret allowed/x; cat allowed/x"),
-    )
-    .needs(ON_ROOT),
+    ),
     mounted(
         "bind-mount-twice",
         "a bind mount of the place, and one of what it shows",
         Sh("mkdir allowed/x allowed/y; mount --bind . allowed/x; mount --bind allowed/x/denied allowed/y
             cat allowed/y/secret"),
-    )
-    .needs(ON_ROOT),
+    ),
     mounted(
         "bind-mount-elsewhere",
         "a bind mount of a folder that lies on a filesystem of its own, as /home often does",
-        Sh("mkdir x; mount --bind denied/own/folder x; cat x/secret"),
+        Sh("mkdir allowed/x; mount --bind denied allowed/x; cat allowed/x/secret"),
     )
-    .before(Sh("mkdir denied/own; mount -t tmpfs none denied/own; mkdir denied/own/folder
-        cp denied/secret denied/own/folder"))
-    .ends(Open, Prevented),
+    .apart(),
+    mounted(
+        "bind-mount-whole",
+        "a bind mount of a whole filesystem, at another place",
+        Sh("mkdir allowed/x; mount --bind $place allowed/x; cat allowed/x/denied/secret"),
+    )
+    .apart(),
+    mounted(
+        "bind-mount-root",
+        "a bind mount of the root's filesystem, with whatever lies on it",
+        Sh("mkdir allowed/x; mount --rbind / allowed/x; cat allowed/x$place/denied/secret"),
+    ),
+    mounted(
+        "user-namespace-elsewhere",
+        "a user namespace, root in it, and a bind mount of a filesystem of its own",
+        Sh("mkdir x; unshare -Urm sh -euc 'mount --bind denied x; cat x/secret'"),
+    )
+    .apart(),
     mounted(
         "overlay",
         "an overlay mount with the folder below",
@@ -63,32 +72,26 @@ pub const WAYS: &[Way] = &[
         "mount-namespace",
         "a mount namespace of its own, and a bind mount there",
         Sh("mkdir x; unshare -m sh -euc 'mount --bind denied x; cat x/secret'"),
-    )
-    .needs(ON_ROOT),
+    ),
     mounted(
         "user-namespace",
         "a user namespace, root in it, and a bind mount there",
         Sh("mkdir x; unshare -Urm sh -euc 'mount --bind denied x; cat x/secret'"),
-    )
-    .needs(ON_ROOT),
+    ),
     mounted("mount-namespace-of-another", "enters a mount namespace where it has another place", Sh(
         "nsenter -t $(cat ready) -m cat $place/allowed/x/secret",
     ))
-    .beside(ELSEWHERE)
-    .needs(ON_ROOT),
+    .beside(ELSEWHERE),
     mounted("proc-root-of-another", "looks into that namespace through /proc/PID/root", Sh(
         "cat /proc/$(cat ready)/root/$place/allowed/x/secret",
     ))
-    .beside(ELSEWHERE)
-    .needs(ON_ROOT),
-    mounted("detached-mount", "a copy of the mount that is attached nowhere", Code(detached))
-    .needs(ON_ROOT),
+    .beside(ELSEWHERE),
+    mounted("detached-mount", "a copy of the mount that is attached nowhere", Code(detached)),
     mounted("chroot", "makes the folder its root", Code(|_| {
         std::os::unix::fs::chroot("denied")?;
         read("/secret")
     })),
-    mounted("pivot-root", "makes a bind mount of the folder the root of its namespace", Code(pivot))
-    .needs(ON_ROOT),
+    mounted("pivot-root", "makes a bind mount of the folder the root of its namespace", Code(pivot)),
 ];
 
 /// Reads a file to standard output without another program's help.

@@ -11,13 +11,14 @@ use io_uring::{opcode, types};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrLike as _, sendto, socket,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrLike as _, bind,
+    connect, sendmsg, sendto, socket,
 };
 
 use super::{listen, packets};
 use crate::place::{Place, word};
 use crate::way::Class::Connect;
-use crate::way::Outcome::{Open, Prevented};
+use crate::way::Outcome::{Contained, Open, Prevented};
 use crate::way::Part::{Code, Sh};
 use crate::way::{Need, Part, Way, way};
 
@@ -44,14 +45,12 @@ pub const WAYS: &[Way] = &[
     stream("tcp-ipv6", "IPv6", Code(|_| say_tcp("[::1]:7001")))
         .beside(Code(|place| listen::tcp(place, "[::1]:7001"))),
     stream("tcp-any", "the address 0.0.0.0, which is this machine's own", Code(|_| say_tcp("0.0.0.0:7001")))
-        .beside(Code(|place| listen::tcp(place, "127.0.0.1:7001")))
-        .ends(Open, Prevented),
+        .beside(Code(|place| listen::tcp(place, "127.0.0.1:7001"))),
     stream("tcp-any-ipv6", "the address ::, likewise", Code(|_| say_tcp("[::]:7001")))
-        .beside(Code(|place| listen::tcp(place, "[::1]:7001")))
-        .ends(Open, Prevented),
+        .beside(Code(|place| listen::tcp(place, "[::1]:7001"))),
     stream("tcp-any-mapped", "0.0.0.0 in an IPv6 address", Code(|_| say_tcp("[::ffff:0.0.0.0]:7001")))
-        .beside(Code(|place| listen::tcp(place, "127.0.0.1:7001")))
-        .ends(Open, Prevented),
+        .beside(Code(|place| listen::tcp(place, "127.0.0.1:7001"))),
+    stream("tcp-any-bound", "0.0.0.0, which is the address that the socket is bound to", Code(any_of_ones_own)),
     stream("mptcp", "multipath TCP", Code(|_| packets::say_by(libc::SOCK_STREAM, libc::IPPROTO_MPTCP, 80)))
         .needs(&[Need::Socket("MPTCP", libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_MPTCP)]),
     stream("sctp", "SCTP", Code(|_| packets::say_by(libc::SOCK_STREAM, libc::IPPROTO_SCTP, 80)))
@@ -74,8 +73,8 @@ pub const WAYS: &[Way] = &[
     datagram("udp-sendto", "a datagram by sendto", Code(|_| say_udp("127.9.1.2:53"))),
     datagram("udp-mapped", "the same, IPv4 in an IPv6 address", Code(|_| say_udp("[::ffff:127.9.1.2]:53"))),
     datagram("udp-any", "the same to 0.0.0.0", Code(|_| say_udp("0.0.0.0:7053")))
-        .beside(Code(|place| listen::udp(place, "127.0.0.1:7053")))
-        .ends(Open, Prevented),
+        .beside(Code(|place| listen::udp(place, "127.0.0.1:7053"))),
+    datagram("udp-any-source", "the same, told to come from the address", Code(any_from_source)),
     datagram("udp-connected", "a connected datagram socket", Code(udp_connected)),
     datagram("udp-retold", "one that is connected elsewhere, told another address", Code(udp_retold)),
     datagram("udp-sendmmsg", "sendmmsg(2)", Code(sendmmsg)),
@@ -83,21 +82,26 @@ pub const WAYS: &[Way] = &[
     datagram("udp-address-swapped", "an address that a second thread changes during the call", Code(swapped)),
     datagram("udp-lite", "UDP-Lite", Code(|_| packets::say_by(libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE, 53)))
         .beside(Code(packets::hear_udp_lite))
-        .needs(&[Need::Socket("UDP-Lite", libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE)])
-        .ends(Open, Prevented),
+        .needs(&[Need::Socket("UDP-Lite", libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE)]),
     datagram("ping-socket", "a ping that carries the word", Code(packets::ping))
         .before(Sh("echo 0 0 >/proc/sys/net/ipv4/ping_group_range"))
-        .beside(Code(|place| packets::hear_raw(place, libc::IPPROTO_ICMP)))
-        .ends(Open, Prevented),
-    datagram("raw-socket", "a raw socket, and a UDP header of its own making", Code(packets::raw))
-        .ends(Open, Prevented),
+        .beside(Code(|place| packets::hear_raw(place, libc::IPPROTO_ICMP))),
+    datagram("raw-socket", "a raw socket, and a UDP header of its own making", Code(packets::raw)),
     datagram("packet-socket", "a packet socket, and a whole frame of its own making", Code(packets::frame))
         .before(Sh("echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet"))
-        .ends(Open, Prevented),
+        .ends(Contained, Prevented),
+    datagram("raw-socket-ipv6", "a raw socket of IPv6", Code(packets::raw_6)).beside(Code(packets::hear_raw_6)),
+    datagram("packet-socket-32-bit", "a packet socket by int 0x80, and a frame", Code(packets::compat_frame))
+        .before(Sh("echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet"))
+        .ends(Contained, Prevented),
+    datagram("packet-socket-io-uring", "a packet socket by io_uring, and a frame", Code(packets::uring_frame))
+        .before(Sh("echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet"))
+        .ends(Contained, Prevented)
+        .older(Open),
     stream("vsock", "the sockets of virtual machines", Code(packets::say_vsock))
         .beside(Code(packets::hear_vsock))
         .needs(&[Need::File("/sys/module/vsock_loopback")])
-        .ends(Open, Prevented),
+        .ends(Contained, Prevented),
 ];
 
 fn address(text: &str) -> io::Result<SocketAddr> {
@@ -150,6 +154,28 @@ fn fast_open(_: &Place) -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), SockProtocol::Tcp)?;
     let flags = MsgFlags::from_bits_retain(libc::MSG_FASTOPEN);
     sendto(socket.as_raw_fd(), word()?.as_bytes(), &denied(80), flags)?;
+    Ok(())
+}
+
+fn any_of_ones_own(_: &Place) -> io::Result<()> {
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), SockProtocol::Tcp)?;
+    bind(socket.as_raw_fd(), &SockaddrIn::new(127, 9, 1, 2, 0))?;
+    connect(socket.as_raw_fd(), &SockaddrIn::new(0, 0, 0, 0, 80))?;
+    TcpStream::from(socket).write_all(word()?.as_bytes())
+}
+
+fn any_from_source(_: &Place) -> io::Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let source = libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: denied(0).as_ref().sin_addr,
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    };
+    let text = word()?;
+    let parts = [io::IoSlice::new(text.as_bytes())];
+    let told = [ControlMessage::Ipv4PacketInfo(&source)];
+    let to = SockaddrIn::new(0, 0, 0, 0, 53);
+    sendmsg(socket.as_raw_fd(), &parts, &told, MsgFlags::empty(), Some(&to))?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
+use io_uring::opcode;
 use nix::errno::Errno;
 use nix::libc;
 
@@ -104,9 +105,72 @@ pub fn hear_raw(place: &Place, protocol: i32) -> io::Result<()> {
     hear_at(place, socket, &address(DENIED, 0))
 }
 
+/// Through a raw socket of IPv6, to this machine.
+pub fn raw_6(_: &Place) -> io::Result<()> {
+    let socket = socket(libc::AF_INET6, libc::SOCK_RAW, EXPERIMENT)?;
+    send(&socket, word()?.as_bytes(), &loopback_6())
+}
+
+/// Listens for that.
+pub fn hear_raw_6(place: &Place) -> io::Result<()> {
+    let socket = socket(libc::AF_INET6, libc::SOCK_RAW, EXPERIMENT)?;
+    hear_at(place, socket, &loopback_6())
+}
+
+/// A protocol number for experiments (RFC 3692).
+const EXPERIMENT: i32 = 253;
+
+/// `struct sockaddr_in6` of `::1`.
+fn loopback_6() -> Vec<u8> {
+    let mut bytes = (libc::AF_INET6 as u16).to_ne_bytes().to_vec();
+    bytes.resize(23, 0);
+    bytes.push(1);
+    bytes.resize(size_of::<libc::sockaddr_in6>(), 0);
+    bytes
+}
+
 /// Through a packet socket, to loopback.
 pub fn frame(_: &Place) -> io::Result<()> {
-    const IPV4: u16 = 0x0800;
+    send_frame(&socket(libc::AF_PACKET, libc::SOCK_DGRAM, i32::from(IPV4.to_be()))?)
+}
+
+/// The same, through one made by `io_uring`.
+pub fn uring_frame(_: &Place) -> io::Result<()> {
+    let entry = opcode::Socket::new(libc::AF_PACKET, libc::SOCK_DGRAM, i32::from(IPV4.to_be())).build();
+    let fd = super::moves::uring(&entry)?;
+    // SAFETY: a new descriptor.
+    send_frame(&unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The same, through one made as a 32-bit program makes it.
+#[cfg(target_arch = "x86_64")]
+pub fn compat_frame(_: &Place) -> io::Result<()> {
+    const SOCKET: i64 = 359;
+    let result: i64;
+    // SAFETY: no pointers. rbx is the compiler's own, hence the exchange.
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {family}",
+            "int 0x80",
+            "xchg rbx, {family}",
+            family = inout(reg) i64::from(libc::AF_PACKET) => _,
+            inlateout("rax") SOCKET => result,
+            in("rcx") i64::from(libc::SOCK_DGRAM),
+            in("rdx") i64::from(IPV4.to_be()),
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result as i32));
+    }
+    // SAFETY: a new descriptor.
+    send_frame(&unsafe { OwnedFd::from_raw_fd(result as i32) })
+}
+
+/// `ETH_P_IP`.
+const IPV4: u16 = 0x0800;
+
+fn send_frame(socket: &OwnedFd) -> io::Result<()> {
     let datagram = datagram()?;
     // Version and length, service, whole length, id, fragments, time to live, UDP, checksum, from, to.
     let mut bytes = vec![0x45, 0];
@@ -118,7 +182,6 @@ pub fn frame(_: &Place) -> io::Result<()> {
     let checksum = checksum(&bytes);
     bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
     bytes.extend(datagram);
-    let socket = socket(libc::AF_PACKET, libc::SOCK_DGRAM, i32::from(IPV4.to_be()))?;
     // SAFETY: a terminated name.
     let loopback = unsafe { libc::if_nametoindex(c"lo".as_ptr()) };
     // struct sockaddr_ll: family, protocol, interface, kinds, length of the address, address.
@@ -127,7 +190,7 @@ pub fn frame(_: &Place) -> io::Result<()> {
     to.extend(loopback.to_ne_bytes());
     to.extend([0, 0, 0, 6]);
     to.resize(size_of::<libc::sockaddr_ll>(), 0);
-    send(&socket, &bytes, &to)
+    send(socket, &bytes, &to)
 }
 
 /// The checksum of an IP header.

@@ -28,8 +28,13 @@ pub const WAYS: &[Way] = &[
     program("exec-by-thread", "executes it in a second thread", Sh("$attempt exec --by thread forbidden/tool $word")),
     program("exec-32-bit", "execve(2) by int 0x80", Code(compat)),
     program("exec-symlink", "a symbolic link to it", Sh("ln -s forbidden/tool x; ./x $word")),
-    program("exec-bind-mount", "a bind mount of it", Sh(": >x; mount --bind forbidden/tool x; ./x $word"))
-        .ends(Open, Prevented),
+    program("exec-bind-mount", "a bind mount of it", Sh(": >x; mount --bind forbidden/tool x; ./x $word")),
+    program(
+        "exec-bind-mount-elsewhere",
+        "a bind mount of its folder, on a filesystem of its own",
+        Sh("mkdir x; mount --bind forbidden x; x/tool $word"),
+    )
+    .apart(),
     program(
         "exec-chroot",
         "makes its folder the root, and executes it from there",
@@ -47,7 +52,24 @@ pub const WAYS: &[Way] = &[
     .ends(Open, Open),
     program("ld-so", "the dynamic loader, told to load it", Sh("$(ls /lib64/ld-linux-*.so.*) forbidden/tool $word"))
         .ends(Open, Open),
-    program("script", "a script, whose interpreter may run", Sh("forbidden/script $word")).ends(Open, Prevented),
+    program("script", "a script, whose interpreter may run", Sh("forbidden/script $word")),
+    program(
+        "script-of-script",
+        "a script of its own, whose interpreter is the script",
+        Sh("echo \"#!$place/forbidden/script $word\" >allowed/x; chmod +x allowed/x; allowed/x"),
+    ),
+    program("script-symlink", "a symbolic link to the script", Sh("ln -s forbidden/script x; ./x $word")),
+    program("script-descriptor", "a descriptor of the script", Sh("exec 8<forbidden/script; /proc/self/fd/8 $word")),
+    program(
+        "script-bind-mount",
+        "a bind mount of the script",
+        Sh(": >x; mount --bind forbidden/script x; ./x $word"),
+    ),
+    program(
+        "script-after-files",
+        "the script, by a process whose many open files close at that moment",
+        Code(after_files),
+    ),
     program("script-interpreter", "its interpreter, told to read it", Sh("sh forbidden/script $word"))
         .ends(Open, Open),
     program("exec-env", "env", Sh("env forbidden/tool $word")),
@@ -60,6 +82,17 @@ pub const WAYS: &[Way] = &[
     )
     .needs(&[Need::Program("python3")]),
 ];
+
+/// The kernel puts what it has to close before what it has let go of.
+fn after_files(_: &Place) -> io::Result<()> {
+    use std::os::unix::process::CommandExt as _;
+    let (_soft, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE)?;
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard, hard)?;
+    let files: Vec<std::fs::File> = (0..3000).map_while(|_| std::fs::File::open("allowed/fine").ok()).collect();
+    let error = std::process::Command::new("forbidden/script").arg(word()?).exec();
+    drop(files);
+    Err(error)
+}
 
 /// execve, as a 32-bit program calls it: number, strings and lists lie below 4 GiB.
 #[cfg(target_arch = "x86_64")]

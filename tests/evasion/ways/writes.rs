@@ -16,7 +16,7 @@ use crate::place::Place;
 use crate::way::Class::Write;
 use crate::way::Outcome::{Open, Prevented, Seen};
 use crate::way::Part::{Code, Sh};
-use crate::way::{Need, Part, Way, way};
+use crate::way::{Part, Way, way};
 
 const fn opened(name: &'static str, tries: &'static str, attempt: Part) -> Way {
     way(Write, "protected", name, tries, attempt)
@@ -53,8 +53,7 @@ pub const WAYS: &[Way] = &[
         "bind-mount-write",
         "writes through a bind mount of the folder",
         Sh("mkdir x; mount --bind protected x; echo more >>x/ci.yml"),
-    )
-    .needs(&[Need::OnRoot]),
+    ),
     changed(
         "overlay-write",
         "an overlay mount whose upper folder is the protected one",

@@ -10,7 +10,7 @@ use guard_common::words::{Op, Scope};
 
 use super::{one_of, op, scope};
 use crate::policy::question::words;
-use crate::policy::{Question, Thing, Whole};
+use crate::policy::{Question, Thing, Whole, reached};
 use crate::session::repo;
 
 #[derive(Args)]
@@ -110,7 +110,15 @@ impl Asked {
                 let argv = argv.unwrap_or_else(|| vec![program.clone()]);
                 Ok(Thing::Command(program, argv))
             }
-            (Op::Connect | Op::Send, _, _, Some(to)) => Thing::from_to(to),
+            (Op::Connect | Op::Send, _, _, Some(to)) => {
+                let thing = Thing::from_to(to)?;
+                if let Thing::Address(address) = thing
+                    && reached(address.ip()) != address.ip()
+                {
+                    notes.push(format!("who connects to {} reaches {}", address.ip(), reached(address.ip())));
+                }
+                Ok(thing)
+            }
             (Op::Outlive, ..) => Ok(Thing::Itself),
             (Op::Read | Op::Write, Some(path), ..) => true_path(path, notes).map(Thing::File),
             _ => Err(format!("--op {} needs {}", op.word(), one_of(&wanted))),

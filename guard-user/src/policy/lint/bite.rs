@@ -3,7 +3,7 @@
 use guard_common::words::{Action, Op};
 
 use super::Notes;
-use crate::kernel::{Abilities, EXEC_BY_WORDS, Hold, Reach, holds, lsm_in_force};
+use crate::kernel::{Abilities, EXEC_BY_WORDS, Hold, OTHER_FAMILIES, Reach, holds, lsm_in_force};
 use crate::policy::net::Target;
 use crate::policy::rule::Rule;
 use crate::policy::{Problem, Whole};
@@ -34,11 +34,13 @@ pub fn look(whole: &Whole, notes: &mut Notes) {
 }
 
 /// Whether the rule is about what `hold` contains: of connections, only those to unix sockets are; of execs, where the
-/// kernel asks before, only those that are told apart by their words.
+/// kernel asks before, only those that are told apart by their words; of sockets of other families, rules about addresses.
 fn is_about(rule: &Rule, hold: &Hold) -> bool {
     let sockets = |targets: &Vec<Target>| targets.iter().any(|target| !matches!(target, Target::Net(_)));
+    let addresses = |targets: &Vec<Target>| targets.iter().any(|target| !matches!(target, Target::Unix(_)));
     let words = rule.argv.is_some() || rule.network_stdin;
     rule.ops.contains(&hold.op)
         && (hold.op != Op::Connect || rule.to.as_ref().is_none_or(sockets))
         && (hold.what != EXEC_BY_WORDS || words)
+        && (hold.what != OTHER_FAMILIES || rule.to.as_ref().is_none_or(addresses))
 }
