@@ -1,7 +1,7 @@
 //! guard's user space: loads the kernel programs, compiles policies, follows sessions, writes records.
 //!
 //! Arrows point one way: `cli` -> `watch` -> `session`, `record`, `policy` -> `kernel` -> `guard_common`.
-//! Nothing below `cli` knows a screen.
+//! Nothing below `cli` knows a screen, but for `top`, which knows events and the API's answers alone.
 
 pub mod cli;
 pub mod control;
@@ -10,4 +10,5 @@ pub mod kernel;
 pub mod policy;
 pub mod record;
 pub mod session;
+pub mod top;
 pub mod watch;

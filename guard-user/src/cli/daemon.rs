@@ -44,11 +44,34 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// One that `guard top --standalone` guards by, and listens to at `socket`.
+    pub(super) fn of_top(common: Common, socket: PathBuf) -> Self {
+        Self { common, socket, group: None, metrics: None, program_stats: true, json: false }
+    }
+
     /// Does it.
     ///
     /// # Errors
     /// Whatever keeps guard from guarding.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let signals = || {
+            let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+            Ok(async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            })
+        };
+        self.guard(true, signals).await
+    }
+
+    /// Guards until it is time to stop. `aloud`: tells of it on standard error; else the control API alone does.
+    pub(super) async fn guard<F: Future<Output = ()>>(
+        self,
+        aloud: bool,
+        stop: impl FnOnce() -> anyhow::Result<F>,
+    ) -> anyhow::Result<ExitCode> {
         let policy = self.load_policy()?;
         kernel::check_requirements()?;
         let readers = Readers::of(self.group.as_deref().unwrap_or(control::GROUP), self.group.is_none())?;
@@ -62,19 +85,25 @@ impl Daemon {
         let screen = Screen::new(self.json);
         let sink = self.common.sink()?;
         let settings = Settings { program_stats: self.program_stats, ..self.common.settings(true) };
-        let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| screen.show(event))?;
+        let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| {
+            if aloud {
+                screen.show(event);
+            }
+        })?;
         let stream = Stream::default();
         watch.tell_to(stream.clone());
-        let (mut terminate, mut interrupt, mut hangup) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut stop = std::pin::pin!(stop()?);
         watch.attach()?;
         let running = watch.seed()?;
-        eprintln!(
-            "guard: guarding {} on this machine, mode {}, by {}; {running} processes were running already",
-            names.join(", "),
-            watch.mode().word(),
-            watch.backends()
-        );
+        if aloud {
+            eprintln!(
+                "guard: guarding {} on this machine, mode {}, by {}; {running} processes were running already",
+                names.join(", "),
+                watch.mode().word(),
+                watch.backends()
+            );
+        }
         let gauges = watch.gauges();
         let (_server, mut requests) = control::serve(Setup { socket, metrics, readers, stream, gauges })?;
         let mut changes = self.common.policy_file().map(|path| Changes::of(&path)).transpose()?;
@@ -90,12 +119,13 @@ impl Daemon {
                 }
                 () = next(&mut changes) => self.reload(&mut watch),
                 Some(request) = requests.recv() => watch.answer(request),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                () = &mut stop => break,
             }
         }
         watch.tick();
-        screen.summary(watch.totals(), watch.mode() == guard_common::words::Mode::Audit);
+        if aloud {
+            screen.summary(watch.totals(), watch.mode() == guard_common::words::Mode::Audit);
+        }
         Ok(ExitCode::SUCCESS)
     }
 

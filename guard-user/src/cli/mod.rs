@@ -7,6 +7,8 @@ mod phase;
 mod policy;
 mod run;
 mod screen;
+mod standalone;
+mod top;
 mod user;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +42,8 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Begin the next phase of the session this command is run in
     Phase(phase::Phase),
+    /// Show every session live
+    Top(top::Top),
     /// Check policies, and make and test them
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -139,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Daemon(daemon) => runtime.block_on(daemon.run()),
         Command::Doctor(doctor) => doctor.run(),
         Command::Phase(phase) => Ok(phase.run()),
+        Command::Top(top) => top.run(),
         Command::Policy(policy) => policy.run(),
     };
     result.unwrap_or_else(|error| {

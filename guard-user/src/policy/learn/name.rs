@@ -94,6 +94,7 @@ fn is_uuid(name: &str) -> bool {
 }
 
 /// A name as a glob that matches it alone.
+#[must_use]
 pub fn escaped(name: &str) -> String {
     name.chars().flat_map(|c| "\\*?[]{},".contains(c).then_some('\\').into_iter().chain([c])).collect()
 }
