@@ -17,5 +17,6 @@ pub mod pty;
 pub mod run;
 pub mod session;
 pub mod stage;
+pub mod tmux;
 
 pub use kernel::require_kernel;

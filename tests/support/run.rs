@@ -84,6 +84,14 @@ impl Job {
         command
     }
 
+    /// Another program with this job's environment and folder.
+    #[must_use]
+    pub fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs(self.env.iter().cloned()).current_dir(&self.cwd);
+        command
+    }
+
     /// Starts it, without an input.
     #[must_use]
     pub fn start(&self) -> Running {

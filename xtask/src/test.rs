@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{build, codex, host, prometheus, say, vm, workspace};
+use crate::{build, codex, host, prometheus, say, setup, vm, workspace};
 
 #[derive(Args)]
 pub struct Options {
@@ -24,6 +24,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     build::build()?;
     let codex = codex::install()?;
     let prometheus = prometheus::install()?;
+    terminal()?;
     // All that is wrong, not only the first of it.
     let mut cargo = workspace::cargo(["test", "--no-fail-fast"]);
     cargo.args(workspace::SELECTION).args(options.args.iter().filter(|arg| *arg != "--no-fail-fast"));
@@ -43,6 +44,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         println!("{passed} passed, {failed} failed, {ignored} skipped");
     }
     Ok(if matrix { workspace::code(status) } else { ExitCode::FAILURE })
+}
+
+/// Sees to it that tmux is there: the tests of `guard top` look at its screen by it.
+fn terminal() -> Result<()> {
+    if host::program("tmux").is_some() {
+        return Ok(());
+    }
+    if host::program("apt-get").is_none() || !host::is_root() {
+        bail!(
+            "tmux is not installed, and the tests of guard top need it: it is the package tmux, on Debian and elsewhere"
+        );
+    }
+    setup::install(&["tmux"])
 }
 
 /// Tests that passed, failed and were ignored.
