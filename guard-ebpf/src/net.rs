@@ -137,7 +137,7 @@ pub struct Asked {
     /// Place of the policy.
     table: u32,
     /// The operation shifted left by one, and the scope.
-    asked: u32,
+    what: u32,
     /// As in [`verdict::rules_about`].
     classes: u64,
     /// As in [`verdict::rules_about`].
@@ -150,27 +150,27 @@ impl Asked {
     pub fn of(table: u32, op: Op, member: &Member) -> Self {
         let nobody = Who { classes: 0, phase: 0, facts: 0 };
         let who = verdict::meta(table).map_or(nobody, |meta| verdict::who(meta, table, member));
-        let asked = (op as u32) << 1 | u32::from(member.scope & 1);
-        Self { table, asked, classes: who.classes, phase: who.facts << 16 | who.phase }
+        let what = (op as u32) << 1 | u32::from(member.scope & 1);
+        Self { table, what, classes: who.classes, phase: who.facts << 16 | who.phase }
     }
 
     /// The verdict on an address and port.
     #[inline(always)]
     fn of_address(self, address: Address, port: u16) -> Verdict {
-        let asked = u64::from(self.table) << 32 | u64::from(self.asked) << 16 | u64::from(port);
+        let asked = u64::from(self.table) << 32 | u64::from(self.what) << 16 | u64::from(port);
         pipe::unpack(judge_address(asked, address.high, address.low, self.classes, self.phase))
     }
 
     /// The verdict on an address that can't be known: every rule that denies an address matches.
     #[inline(always)]
     pub fn of_unknown(self) -> Verdict {
-        let rule = first_of_any(self.table, self.asked, self.classes, self.phase);
-        pipe::unpack(decided_by(self.table, self.asked, rule))
+        let rule = first_of_any(self.table, self.what, self.classes, self.phase);
+        pipe::unpack(decided_by(self.table, self.what, rule))
     }
 }
 
 /// The policy's verdict on an address, packed: one automaton, whose last state lists the rules that match in their
-/// order, and the first rule that asks for no address at all. `asked` is the place of the policy, [`Asked::asked`] and the
+/// order, and the first rule that asks for no address at all. `asked` is the place of the policy, [`Asked::what`] and the
 /// port.
 #[unsafe(no_mangle)]
 #[inline(never)]
