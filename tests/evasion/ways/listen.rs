@@ -13,6 +13,11 @@ use crate::place::Place;
 /// Notes all that comes by these streams. Who only connects and goes is not heard.
 pub fn streams<S: Read>(place: &Place, clients: impl IntoIterator<Item = io::Result<S>>) -> io::Result<()> {
     place.ready()?;
+    hear(place, clients)
+}
+
+/// The same, where somebody else says that all is set up.
+pub fn hear<S: Read>(place: &Place, clients: impl IntoIterator<Item = io::Result<S>>) -> io::Result<()> {
     for client in clients {
         let (mut client, mut bytes) = (client?, [0; 4096]);
         // One that is reset by a death has said nothing more.

@@ -143,7 +143,7 @@ fn give(place: &Place) -> io::Result<()> {
     let listener = UnixListener::bind(SOCKET)?;
     let connected = UnixStream::connect(SOCKET)?;
     std::thread::scope(|scope| {
-        scope.spawn(|| listen::streams(place, listener.incoming()));
+        scope.spawn(|| listen::hear(place, listener.incoming()));
         handing::give(place, connected.as_raw_fd())
     })
 }
