@@ -99,10 +99,13 @@ impl Tmux {
         self.know("#{pane_pid}").parse().expect("a number")
     }
 
-    /// Whether the program has ended.
+    /// Whether the program has ended, and tmux knows how. It calls a pane dead as soon as nobody holds the terminal, which is
+    /// before that.
     #[must_use]
     pub fn ended(&self) -> bool {
-        self.know("#{pane_dead}") == "1"
+        self.know("#{pane_dead} #{pane_dead_status}#{pane_dead_signal}")
+            .strip_prefix("1 ")
+            .is_some_and(|how| !how.is_empty())
     }
 
     /// Waits until something is to be seen.
