@@ -108,6 +108,8 @@ fn a_call_is_ended_by_a_key() {
         let daemon = guard.daemon();
         let codex = desk.exec(&desk.native(), Mode::Bypass, "do it").start();
         let tmux = Tmux::start(desk.scratch(), &top().arg("--socket").arg(daemon.socket()), (160, 45), None);
+        // What is typed before the terminal is its own comes as other keys.
+        tmux.wait_for("1 Sessions");
         tmux.keys(&["2", "/", "s", "l", "e", "e", "p", "Enter"]);
         tmux.wait_for("sleep[");
         // To the call's first line.
