@@ -22,6 +22,7 @@ use crate::{act, emit, names, net, tree};
 const PROCEED: i32 = 0;
 /// `-EPERM`.
 const REFUSE: i32 = -1;
+
 /// Calls `judge` with the current process, if it is guarded, and a slot of working memory. Without memory, or in a call
 /// that was ended, the answer is no.
 #[inline(always)]

@@ -154,8 +154,8 @@ fn operations() {
     assert_eq!(
         messages(&rule("on = [\"rename\", \"ptrace\", \"enrol\"]\naction = \"deny\"")),
         [
-            "`rename` is not on this kernel yet: guard's signal and cgroup backends cannot decide it",
-            "`ptrace` is not on this kernel yet: guard's signal and cgroup backends cannot decide it",
+            "`rename` is not on this kernel yet: none of guard's backends decides it",
+            "`ptrace` is not on this kernel yet: none of guard's backends decides it",
             "unknown operation `enrol`",
         ]
     );

@@ -412,7 +412,7 @@ impl<'a, 't> Reader<'a, 't> {
             Some(op) if OPS.contains(&op) => return Some(op),
             Some(_) => self.problems.push(Problem::at(
                 span.clone(),
-                format!("`{word}` is not on this kernel yet: guard's signal and cgroup backends cannot decide it"),
+                format!("`{word}` is not on this kernel yet: none of guard's backends decides it"),
             )),
             None => {
                 let all = words(&OPS, Op::word);
