@@ -21,9 +21,10 @@ fn look(tmux: &Tmux, desk: &Desk) {
     let verdicts = tmux.wait_until("the verdict", |screen| screen.contains("secrets"));
     assert!(verdicts.contains("/.env") && verdicts.contains("cat["), "{verdicts}");
     tmux.keys(&["g", "Enter"]);
-    let tree =
-        tmux.wait_until("the process in its tree", |screen| screen.contains("call call_") && screen.contains("cat["));
-    assert!(tree.contains(&format!("in {repo}")), "{tree}");
+    let its_folder = format!("in {repo}");
+    let tree = tmux.wait_until("the process in its tree", |screen| {
+        ["call call_", "cat[", &its_folder].iter().all(|what| screen.contains(what))
+    });
     assert!(
         tree.lines().any(|line| line.contains("read") && line.contains(".env") && line.contains("secrets")),
         "{tree}"
