@@ -404,8 +404,24 @@ fn abstract_name(slot: u32, peer: u64) -> Option<Resolved> {
 #[inline(always)]
 fn spoke_to_network(slot: u32, member: &Member, task: u64, family: u16) {
     let table = verdict::active();
-    let Some(verdict) = pipe::spoke(table, member, task) else { return };
-    // A program waits at the other end already that would take what is written as its orders.
+    if let Some(verdict) = pipe::spoke(table, member, task) {
+        feeds(slot, member, table, verdict, family);
+    }
+}
+
+/// The current process, which has spoken to the network, has made a pipe or opened one by its name.
+#[inline(always)]
+pub fn has_pipe(slot: u32, member: &Member, task: u64) {
+    let table = verdict::active();
+    if let Some(verdict) = pipe::got(table, member, task) {
+        feeds(slot, member, table, verdict, 0);
+    }
+}
+
+/// A program waits at the other end of one of the current process's pipes already that would take what it gets from the
+/// network as its orders. `family` is the connection's, 0 where it was made before.
+#[inline(always)]
+fn feeds(slot: u32, member: &Member, table: u32, verdict: Verdict, family: u16) {
     if !verdict::begin(slot, member) {
         return;
     }

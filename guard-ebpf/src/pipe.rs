@@ -1,9 +1,9 @@
 //! What pipes carry: whether a program that takes its orders from one would take them from the network.
 //!
 //! `curl | sh` starts two programs in any order, so both ends are remembered by the pipe. A process that speaks to the
-//! network marks every pipe that it can write to, and those that it makes from then on; a program that may not take its orders from the network marks those
-//! that it takes them from. Whichever comes second is stopped. A program between two pipes passes the mark on:
-//! `curl | gunzip | sh`.
+//! network marks every pipe that it can write to, and does so again whenever it makes or opens one from then on; a program
+//! that may not take its orders from the network marks those that it takes them from. Whichever comes second is stopped. A
+//! program between two pipes passes the mark on: `curl | gunzip | sh`.
 //!
 //! All of it is done only where a rule asks for it. Of a process's descriptors, the first 64 are looked at.
 
@@ -172,14 +172,16 @@ pub fn spoke(table: u32, member: &Member, task: u64) -> Option<Verdict> {
     (verdict != FINE).then(|| unpack(verdict))
 }
 
-/// The current process has made a pipe. What a program that has spoken to the network writes there comes from the network,
-/// and may be all written, and the descriptor closed, before the reader is executed.
+/// The current process, which has spoken to the network, has got a pipe. What it writes there comes from the network, and
+/// may be all written, and the descriptor closed, before the reader is executed. At a pipe that it has just made nobody
+/// waits yet, but at one with a name, or that it was handed since it spoke, somebody may: the verdict on that.
 #[inline(always)]
-pub fn made(member: &Member, task: u64) {
-    if member.flags & MEMBER_NETWORK != 0 && followed(verdict::active()) {
-        // Nobody can wait at the other end yet.
-        mark_pipes(member.tree, task);
+pub fn got(table: u32, member: &Member, task: u64) -> Option<Verdict> {
+    if !followed(table) {
+        return None;
     }
+    let verdict = mark_pipes(member.tree, task);
+    (verdict != FINE).then(|| unpack(verdict))
 }
 
 /// Whether one of the processes that the current one descends from has spoken to the network and can write to `pipe`.

@@ -8,11 +8,12 @@ use aya_ebpf::bindings::pt_regs;
 use aya_ebpf::helpers::bpf_probe_read_user;
 use aya_ebpf::programs::BtfTracePointContext;
 use guard_common::offsets::HOOK_FILE;
+use guard_common::tree::MEMBER_NETWORK;
 
 use crate::file::O_TRUNC;
 use crate::kernel::{self, read_or_zero};
 use crate::maps::{SLOT_SYSCALL, hooked, offset, slot};
-use crate::{act, file, net, pipe, socket, tree};
+use crate::{act, file, net, socket, tree};
 
 /// `TS_COMPAT`: the call came by the 32-bit entry, also from a 64-bit program (`arch/x86/include/asm/thread_info.h`).
 const TS_COMPAT: u32 = 2;
@@ -121,10 +122,15 @@ pub fn returned(ctx: &BtfTracePointContext) -> i32 {
     let interest = if compat { interest_32(number) } else { interest_64(number) };
     let slot = slot(SLOT_SYSCALL);
     match interest {
-        Interest::Opened if result >= 0 && !hooked(HOOK_FILE) => {
-            // SAFETY: as above.
-            let registers = unsafe { ((*regs).rcx, (*regs).rsi, (*regs).rdx) };
-            file::opened(slot, &member, task, result as u32, flags_asked(compat, number, registers));
+        Interest::Opened if result >= 0 => {
+            if !hooked(HOOK_FILE) {
+                // SAFETY: as above.
+                let registers = unsafe { ((*regs).rcx, (*regs).rsi, (*regs).rdx) };
+                file::opened(slot, &member, task, result as u32, flags_asked(compat, number, registers));
+            }
+            if member.flags & MEMBER_NETWORK != 0 && kernel::pipe_of(task, result as u32).is_some() {
+                net::has_pipe(slot, &member, task);
+            }
         }
         Interest::Socket if result >= 0 => socket::made(slot, task, result as u32),
         Interest::Connected => {
@@ -143,7 +149,7 @@ pub fn returned(ctx: &BtfTracePointContext) -> i32 {
                 net::connected(slot, &member, task, descriptor, result);
             }
         }
-        Interest::Piped => pipe::made(&member, task),
+        Interest::Piped if member.flags & MEMBER_NETWORK != 0 => net::has_pipe(slot, &member, task),
         _ => {}
     }
     0

@@ -158,6 +158,20 @@ fn from_a_program_that_holds_the_pipe_no_more() {
     }
 }
 
+/// The program that has downloaded something gets the pipe to a shell that waits only then.
+#[test]
+fn from_a_program_that_gets_the_pipe_later() {
+    stopped("mkfifo fifo; { sh < fifo & }; sleep 0.3; curl -sS -o fifo $url; wait");
+    stopped("mkfifo fifo; { { exec < fifo; sleep 0.3; sh; } & }; curl -sS -o fifo $url; wait");
+    stopped(
+        "/usr/bin/python3 -c 'import os, socket, sys, time, urllib.request as u; here, there = socket.socketpair()\n\
+         if os.fork() == 0:\n r, w = os.pipe(); os.set_inheritable(r, True); socket.send_fds(here, [b\"x\"], [w]); \
+         os.close(w); os.dup2(r, 0); os.execvp(\"sh\", [\"sh\"])\n\
+         time.sleep(0.5); got = u.urlopen(sys.argv[1]).read(); w = socket.recv_fds(there, 1, 1)[1][0]; os.pipe(); \
+         os.write(w, got); os.close(w); os.wait()' $url",
+    );
+}
+
 /// A connection is a way in by itself.
 #[test]
 fn from_a_connection() {
