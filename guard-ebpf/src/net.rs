@@ -405,7 +405,7 @@ fn abstract_name(slot: u32, peer: u64) -> Option<Resolved> {
 fn spoke_to_network(slot: u32, member: &Member, task: u64, family: u16) {
     let table = verdict::active();
     if let Some(verdict) = pipe::spoke(table, member, task) {
-        feeds(slot, member, table, verdict, family);
+        feeds(slot, table, verdict, family.into());
     }
 }
 
@@ -414,22 +414,27 @@ fn spoke_to_network(slot: u32, member: &Member, task: u64, family: u16) {
 pub fn has_pipe(slot: u32, member: &Member, task: u64) {
     let table = verdict::active();
     if let Some(verdict) = pipe::got(table, member, task) {
-        feeds(slot, member, table, verdict, 0);
+        feeds(slot, table, verdict, 0);
     }
 }
 
 /// A program waits at the other end of one of the current process's pipes already that would take what it gets from the
-/// network as its orders. `family` is the connection's, 0 where it was made before.
-#[inline(always)]
-fn feeds(slot: u32, member: &Member, table: u32, verdict: Verdict, family: u16) {
-    if !verdict::begin(slot, member) {
-        return;
+/// network as its orders: carries out the `verdict` on that, packed, by the policy in place `table`. `family` is the
+/// connection's, 0 where it was made before.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn feeds(slot: u32, table: u32, verdict: u32, family: u32) -> u32 {
+    let Some(member) = tree::member(kernel::tgid()) else { return 0 };
+    if !verdict::begin(slot, &member) {
+        return 0;
     }
+    let verdict = pipe::unpack(verdict);
     let backend = act::by_signal(table, verdict, member.call);
-    emit::begin::<Connect>(slot, Kind::Connect, Op::Connect, member);
+    emit::begin::<Connect>(slot, Kind::Connect, Op::Connect, &member);
     if let Some(head) = emit::head_of(slot) {
         emit::decided(head, table, verdict, backend);
     }
-    emit::set_body(slot, Connect { family, ..Connect::NOTHING });
+    emit::set_body(slot, Connect { family: family as u16, ..Connect::NOTHING });
     emit::send(slot);
+    0
 }

@@ -157,9 +157,9 @@ extern "C" fn can_write(task: u64, pipe: u64) -> u32 {
     0
 }
 
-/// The current process speaks to the network: what it writes into pipes comes from there. The verdict on that.
+/// The current process speaks to the network: what it writes into pipes comes from there. The verdict on that, packed.
 #[inline(always)]
-pub fn spoke(table: u32, member: &Member, task: u64) -> Option<Verdict> {
+pub fn spoke(table: u32, member: &Member, task: u64) -> Option<u32> {
     if !followed(table) {
         return None;
     }
@@ -169,19 +169,20 @@ pub fn spoke(table: u32, member: &Member, task: u64) -> Option<Verdict> {
         unsafe { (*entry).flags |= MEMBER_NETWORK };
     }
     let verdict = mark_pipes(member.tree, task);
-    (verdict != FINE).then(|| unpack(verdict))
+    (verdict != FINE).then_some(verdict)
 }
 
 /// The current process, which has spoken to the network, has got a pipe. What it writes there comes from the network, and
 /// may be all written, and the descriptor closed, before the reader is executed. At a pipe that it has just made nobody
-/// waits yet, but at one with a name, or that it was handed since it spoke, somebody may: the verdict on that.
+/// waits yet, but at one with a name, or that it was handed since it spoke, somebody may: the verdict on that,
+/// packed.
 #[inline(always)]
-pub fn got(table: u32, member: &Member, task: u64) -> Option<Verdict> {
+pub fn got(table: u32, member: &Member, task: u64) -> Option<u32> {
     if !followed(table) {
         return None;
     }
     let verdict = mark_pipes(member.tree, task);
-    (verdict != FINE).then(|| unpack(verdict))
+    (verdict != FINE).then_some(verdict)
 }
 
 /// Whether one of the processes that the current one descends from has spoken to the network and can write to `pipe`.
