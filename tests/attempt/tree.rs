@@ -158,8 +158,15 @@ pub fn child(work: impl FnOnce() -> u8) -> io::Result<Pid> {
     // library's to release, and nobody else writes to standard error at the same time.
     match unsafe { fork()? } {
         ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => process::exit(work().into()),
+        ForkResult::Child => end(work()),
     }
+}
+
+/// Ends a forked child. Nothing is buffered, and what else there is to do at exit takes a lock of the dynamic loader's, which
+/// another thread could have held at the fork: the child would wait for that forever.
+fn end(code: u8) -> ! {
+    // SAFETY: no preconditions.
+    unsafe { libc::_exit(code.into()) }
 }
 
 /// Forks by clone3(2).
@@ -170,7 +177,7 @@ fn clone3(attempt: &Attempt, flags: i32) -> io::Result<Pid> {
     // SAFETY: as large as said; no memory is shared.
     match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) } {
         ..0 => Err(io::Error::last_os_error()),
-        0 => process::exit(attempt.end().into()),
+        0 => end(attempt.end()),
         pid => Ok(Pid::from_raw(pid as i32)),
     }
 }
