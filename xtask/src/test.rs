@@ -24,7 +24,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     build::build()?;
     let codex = codex::install()?;
     let prometheus = prometheus::install()?;
-    terminal()?;
+    programs()?;
     // All that is wrong, not only the first of it.
     let mut cargo = workspace::cargo(["test", "--no-fail-fast"]);
     cargo.args(workspace::SELECTION).args(options.args.iter().filter(|arg| *arg != "--no-fail-fast"));
@@ -46,17 +46,25 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if matrix { workspace::code(status) } else { ExitCode::FAILURE })
 }
 
-/// Sees to it that tmux is there: the tests of `guard top` look at its screen by it.
-fn terminal() -> Result<()> {
-    if host::program("tmux").is_some() {
+/// Programs that tests run, each with Debian's package of it: a terminal to look at screens by, and what reads manual pages.
+const PROGRAMS: [(&str, &str); 2] = [("tmux", "tmux"), ("groff", "groff-base")];
+
+/// Sees to it that the programs are there that tests run.
+fn programs() -> Result<()> {
+    let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| host::program(program).is_none()).collect();
+    if missing.is_empty() {
         return Ok(());
     }
+    let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
     if host::program("apt-get").is_none() || !host::is_root() {
+        let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
         bail!(
-            "tmux is not installed, and the tests of guard top need it: it is the package tmux, on Debian and elsewhere"
+            "not installed, and needed by tests: {}. On Debian they are in the packages {}",
+            names.join(", "),
+            packages.join(", ")
         );
     }
-    setup::install(&["tmux"])
+    setup::install(&packages)
 }
 
 /// Tests that passed, failed and were ignored.

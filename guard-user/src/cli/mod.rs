@@ -1,8 +1,10 @@
 //! The command line: a file a subcommand.
 
 mod changes;
+mod completions;
 mod daemon;
 mod doctor;
+mod man;
 mod phase;
 mod policy;
 mod run;
@@ -11,10 +13,12 @@ mod standalone;
 mod top;
 mod user;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::kernel::Settings;
@@ -47,6 +51,19 @@ enum Command {
     /// Check policies, and make and test them
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Print what makes a shell complete guard's commands
+    Completions(completions::Completions),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(man::Man),
+}
+
+/// Writes to standard output; whoever reads may have had enough.
+fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// What `run` and `daemon` have in common.
@@ -145,6 +162,8 @@ pub fn main() -> ExitCode {
         Command::Phase(phase) => Ok(phase.run()),
         Command::Top(top) => top.run(),
         Command::Policy(policy) => policy.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     };
     result.unwrap_or_else(|error| {
         // A policy's errors are whole texts of their own.
