@@ -39,7 +39,7 @@ use crate::policy::{Compiled, RuleInfo, Source, Whole};
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
 use crate::record::stream::{Audience, Stream, Told};
-use crate::record::{Sink, clock};
+use crate::record::{Sink, SinkError, clock};
 use crate::session::{Processes, repo, seed, users};
 
 /// Records of the bulk that are handled before the verdicts are looked at again.
@@ -604,6 +604,15 @@ impl<'a> Watch<'a> {
         let backend = if enforced { Backend::Signal } else { Backend::None };
         event.verdict = Some(self.verdict(self.generation, decision.rule, decision.action, enforced, backend));
         self.publish(&event, Some(member.tree));
+    }
+
+    /// Opens the events file anew under its name, where somebody has moved it away. Nothing is lost: what was gathered is
+    /// in the old one.
+    ///
+    /// # Errors
+    /// If it can't be opened; the old one stays in use.
+    pub fn reopen_events(&mut self) -> Result<(), SinkError> {
+        self.sink.as_mut().map_or(Ok(()), Sink::reopen)
     }
 
     fn report_losses(&mut self) {

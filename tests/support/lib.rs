@@ -6,11 +6,13 @@
 
 pub mod api;
 pub mod codex;
+pub mod dist;
 pub mod guard;
 pub mod http;
 pub mod kernel;
 pub mod model;
 pub mod net;
+pub mod overlay;
 pub mod place;
 pub mod prometheus;
 pub mod pty;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Common;
 use super::changes::Changes;
 use super::screen::Screen;
+use super::supervisor::Supervisor;
 use crate::control::{self, Readers, Setup, Socket};
 use crate::kernel::{self, Settings};
 use crate::policy::{Whole, with_agents};
@@ -19,7 +20,7 @@ use crate::watch::{Watch, ticks};
 
 /// Guards every agent that the policy names, those that run already among them, until SIGTERM or Ctrl-C.
 /// A change of the policy's file, or SIGHUP, puts the policy in force anew, at once and whole: a bad one changes nothing
-/// and is reported.
+/// and is reported. SIGUSR1 opens the file of --events anew, for whoever rotates it.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Daemon {
@@ -72,6 +73,9 @@ impl Daemon {
         aloud: bool,
         stop: impl FnOnce() -> anyhow::Result<F>,
     ) -> anyhow::Result<ExitCode> {
+        // Before anything else: a signal that nobody waits for yet would end the process.
+        let (mut hangup, mut rotated) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
+        let mut supervisor = if aloud { Supervisor::of_environment() } else { Supervisor::default() };
         let policy = self.load_policy()?;
         kernel::check_requirements()?;
         let readers = Readers::of(self.group.as_deref().unwrap_or(control::GROUP), self.group.is_none())?;
@@ -92,7 +96,6 @@ impl Daemon {
         })?;
         let stream = Stream::default();
         watch.tell_to(stream.clone());
-        let mut hangup = signal(SignalKind::hangup())?;
         let mut stop = std::pin::pin!(stop()?);
         watch.attach()?;
         let running = watch.seed()?;
@@ -106,22 +109,37 @@ impl Daemon {
         }
         let gauges = watch.gauges();
         let (_server, mut requests) = control::serve(Setup { socket, metrics, readers, stream, gauges })?;
+        supervisor.ready(&how(&watch));
         let mut changes = self.common.policy_file().map(|path| Changes::of(&path)).transpose()?;
         let mut tick = ticks();
         loop {
             tokio::select! {
                 result = watch.step() => result?,
-                _ = tick.tick() => watch.tick(),
+                _ = tick.tick() => {
+                    watch.tick();
+                    // Only where records are read and ticks kept is guard alive.
+                    supervisor.alive();
+                }
                 _ = hangup.recv() => {
                     // Before the reload, so that a change after it is noticed.
                     changes.as_mut().map(Changes::read_anew);
+                    supervisor.reloading();
                     self.reload(&mut watch);
+                    supervisor.ready(&how(&watch));
                 }
-                () = next(&mut changes) => self.reload(&mut watch),
+                _ = rotated.recv() => match watch.reopen_events() {
+                    Ok(()) => {}
+                    Err(error) => eprintln!("guard: events still go where they went: {error}"),
+                },
+                () = next(&mut changes) => {
+                    self.reload(&mut watch);
+                    supervisor.ready(&how(&watch));
+                }
                 Some(request) = requests.recv() => watch.answer(request),
                 () = &mut stop => break,
             }
         }
+        supervisor.stopping();
         watch.tick();
         if aloud {
             screen.summary(watch.totals(), watch.mode() == guard_common::words::Mode::Audit);
@@ -148,6 +166,11 @@ impl Daemon {
             Err(error) => eprintln!("guard: the policy that was in force stays:\n{error:#}"),
         }
     }
+}
+
+/// What guards, in a line.
+fn how(watch: &Watch<'_>) -> String {
+    format!("mode {}, by {}", watch.mode().word(), watch.backends())
 }
 
 /// The next change of the policy's file, if it is read from one.

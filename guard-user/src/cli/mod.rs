@@ -9,7 +9,9 @@ mod phase;
 mod policy;
 mod run;
 mod screen;
+mod service;
 mod standalone;
+mod supervisor;
 mod top;
 mod user;
 
@@ -48,6 +50,9 @@ enum Command {
     Phase(phase::Phase),
     /// Show every session live
     Top(top::Top),
+    /// Have systemd run the daemon: install it, uninstall it, say how it is
+    #[command(subcommand)]
+    Service(service::Service),
     /// Check policies, and make and test them
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -161,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(),
         Command::Phase(phase) => Ok(phase.run()),
         Command::Top(top) => top.run(),
+        Command::Service(service) => service.run(&runtime),
         Command::Policy(policy) => policy.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),

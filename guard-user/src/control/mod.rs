@@ -10,6 +10,7 @@
 //! events come through a queue that is bounded in bytes ([`crate::record::stream`]). So nobody who connects can make it wait.
 
 mod body;
+mod client;
 mod desk;
 mod events;
 mod limits;
@@ -31,6 +32,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::Receiver;
 
+pub use client::Http;
 pub use metrics::NAMES as METRICS;
 pub use peer::Readers;
 pub use routes::description;

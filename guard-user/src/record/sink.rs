@@ -10,6 +10,8 @@ const BUFFER: usize = 256 << 10;
 
 /// An open file of JSON lines.
 pub struct Sink {
+    /// Nothing for standard output.
+    path: Option<PathBuf>,
     name: String,
     to: BufWriter<Box<dyn io::Write + Send>>,
     failed: Option<String>,
@@ -37,18 +39,24 @@ impl Sink {
     /// # Errors
     /// If the file can't be opened or made.
     pub fn open(path: &Path) -> Result<Self, SinkError> {
-        let (name, to): (_, Box<dyn io::Write + Send>) = if path.as_os_str() == "-" {
-            ("standard output".to_owned(), Box::new(io::stdout()))
-        } else {
-            let file: File = OpenOptions::new()
-                .create(true)
-                .append(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(|error| SinkError { path: path.to_owned(), error })?;
-            (path.display().to_string(), Box::new(file))
+        let path = Some(path).filter(|path| path.as_os_str() != "-").map(Path::to_owned);
+        let (name, to): (_, Box<dyn io::Write + Send>) = match &path {
+            None => ("standard output".to_owned(), Box::new(io::stdout())),
+            Some(path) => (path.display().to_string(), Box::new(append(path)?)),
         };
-        Ok(Self { name, to: BufWriter::with_capacity(BUFFER, to), failed: None, lost: 0 })
+        Ok(Self { path, name, to: BufWriter::with_capacity(BUFFER, to), failed: None, lost: 0 })
+    }
+
+    /// Opens the file anew, after what was gathered went into the one that was open: somebody has moved that away.
+    ///
+    /// # Errors
+    /// If it can't be opened or made; then the one that was open stays so.
+    pub fn reopen(&mut self) -> Result<(), SinkError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let file = append(path)?;
+        self.flush();
+        self.to = BufWriter::with_capacity(BUFFER, Box::new(file));
+        Ok(())
     }
 
     /// Writes one event, a line that ends. A full disk or a closed pipe loses it, and is counted; nothing else stops.
@@ -75,4 +83,10 @@ impl Sink {
         self.lost += 1;
         self.failed = Some(error.to_string());
     }
+}
+
+/// A file to append to, readable by its owner only where it has to be made.
+fn append(path: &Path) -> Result<File, SinkError> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    file.map_err(|error| SinkError { path: path.to_owned(), error })
 }

@@ -5,20 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Method, Request, Response};
-use hyper_util::rt::TokioIo;
-use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use http_body_util::BodyExt as _;
+use hyper::Method;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, sleep};
 
 use super::{Shared, Source, Worker};
-use crate::control::types::{Kill, Killed, Refusal, SessionDetail, Sessions, Status};
+use crate::control::Http;
+use crate::control::types::{Kill, Killed, SessionDetail, Sessions, Status};
 use crate::top::app::{Abilities, Act};
 use crate::top::seen::Seen;
 use crate::top::when;
@@ -27,12 +23,8 @@ use crate::top::when;
 const ASK: Duration = Duration::from_secs(1);
 /// How often it is looked whether the screen is gone; the time goes on meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long is waited before a daemon that is gone is looked for again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Longest answer that is taken, in bytes.
-const MAX_ANSWER: usize = 64 << 20;
 /// Longest line that is taken for an event, in bytes.
 const MAX_LINE: usize = 1 << 20;
 /// Sessions whose processes are asked for at once.
@@ -190,62 +182,6 @@ async fn act_on(http: &mut Http, act: &Act) -> anyhow::Result<String> {
     let number = killed.processes;
     let processes = if number == 1 { "process" } else { "processes" };
     Ok(format!("The {what} was ended: {number} {processes} killed."))
-}
-
-/// A connection.
-struct Http {
-    sender: SendRequest<Full<Bytes>>,
-}
-
-impl Http {
-    async fn connect(path: &Path) -> anyhow::Result<Self> {
-        let stream =
-            UnixStream::connect(path).await.with_context(|| format!("no daemon answers at {}", path.display()))?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.context("the daemon speaks no HTTP")?;
-        // It ends with the connection, and whoever waits for an answer is told.
-        tokio::spawn(async move {
-            let _ended = connection.await;
-        });
-        Ok(Self { sender })
-    }
-
-    /// Sends a request; the answer if it is a good one.
-    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
-        let mut request = Request::builder().method(method).uri(path).header("host", "guard");
-        if !body.is_empty() {
-            request = request.header("content-type", "application/json");
-        }
-        let request = request.body(Full::new(body))?;
-        let answer = async {
-            self.sender.ready().await?;
-            self.sender.send_request(request).await
-        };
-        let answer = timeout(PATIENCE, answer).await.context("the daemon does not answer")?;
-        let answer = answer.context("the daemon has closed the connection")?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_LINE).collect().await.map_err(|error| anyhow!(error))?;
-        let refusal: Refusal = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
-        match (refusal.error.is_empty(), refusal.help) {
-            (true, _) => bail!("the daemon answers {status}"),
-            (false, Some(help)) => bail!("{}: {help}", refusal.error),
-            (false, None) => bail!("{}", refusal.error),
-        }
-    }
-
-    async fn ask<T: DeserializeOwned>(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
-        let answer = self.send(method, path, body).await?;
-        let body = timeout(PATIENCE, Limited::new(answer.into_body(), MAX_ANSWER).collect()).await;
-        let body = body.context("the daemon does not answer")?.map_err(|error| anyhow!(error))?;
-        serde_json::from_slice(&body.to_bytes())
-            .with_context(|| format!("the daemon's answer to {path} is not understood"))
-    }
-
-    async fn get<T: DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
-        self.ask(Method::GET, path, Bytes::new()).await
-    }
 }
 
 /// The lines of a stream of server-sent events.

@@ -1,0 +1,43 @@
+//! `guard service`: the daemon as a service of systemd.
+
+mod install;
+mod made;
+mod parts;
+mod status;
+mod systemd;
+mod uninstall;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Subcommand;
+use tokio::runtime::Runtime;
+
+#[derive(Subcommand)]
+pub enum Service {
+    /// Install the daemon as a systemd service that starts before anybody logs in, and start it
+    Install(install::Install),
+    /// Stop the daemon, and remove what install has made
+    Uninstall(uninstall::Uninstall),
+    /// Say whether the daemon runs and enforces, by which policy, and over how many sessions
+    Status(status::Status),
+}
+
+impl Service {
+    /// Does it.
+    pub fn run(self, runtime: &Runtime) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Install(install) => install.run(),
+            Self::Uninstall(uninstall) => uninstall.run(),
+            Self::Status(status) => runtime.block_on(status.run()),
+        }
+    }
+}
+
+/// Fails for whoever may not change the system.
+fn require_root(task: &str) -> anyhow::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!("only root may {task} a service: sudo guard service {task}");
+    }
+    Ok(())
+}
