@@ -4,10 +4,12 @@ mod bench;
 mod build;
 mod codex;
 mod demo;
+mod dist;
 mod evasion;
 mod fuzz;
 mod host;
 mod lint;
+mod notices;
 mod prometheus;
 mod say;
 mod setup;
@@ -33,6 +35,8 @@ enum Task {
     Bench(bench::Options),
     /// Try all ways out that we know of, under guard, and hold docs/threat-model.md against what came of them.
     Evasion(evasion::Options),
+    /// Make the Debian package and the tarball, in target/dist.
+    Dist,
     /// Check formatting, lints, licences, sources and advisories.
     Lint,
     /// Run all tests against this machine's kernel, and the kernel tests on the others.
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Evasion(options) => evasion::run(&options),
+        Task::Dist => dist::run(),
         Task::Lint => lint::run(),
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::run(&options),

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
-use crate::{build, codex, host, prometheus, say, setup, vm, workspace};
+use crate::{build, codex, dist, host, prometheus, say, setup, vm, workspace};
 
 #[derive(Args)]
 pub struct Options {
@@ -25,10 +25,15 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let codex = codex::install()?;
     let prometheus = prometheus::install()?;
     programs()?;
+    let packed = dist::for_tests()?;
     // All that is wrong, not only the first of it.
     let mut cargo = workspace::cargo(["test", "--no-fail-fast"]);
     cargo.args(workspace::SELECTION).args(options.args.iter().filter(|arg| *arg != "--no-fail-fast"));
-    cargo.env("GUARD_BIN", workspace::guard()?).env("GUARD_CODEX_DIR", codex).env("GUARD_PROMETHEUS_DIR", prometheus);
+    cargo
+        .env("GUARD_BIN", workspace::guard()?)
+        .env("GUARD_CODEX_DIR", codex)
+        .env("GUARD_PROMETHEUS_DIR", prometheus)
+        .env("GUARD_DIST_DIR", packed);
     // A test's failure is its own message; nothing to add. To a person the tests speak directly, in colours.
     let person = io::stdout().is_terminal();
     let mut count = Count::default();
@@ -46,8 +51,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if matrix { workspace::code(status) } else { ExitCode::FAILURE })
 }
 
-/// Programs that tests run, each with Debian's package of it: a terminal to look at screens by, and what reads manual pages.
-const PROGRAMS: [(&str, &str); 2] = [("tmux", "tmux"), ("groff", "groff-base")];
+/// Programs that tests run, each with Debian's package of it: a terminal to look at screens by, what reads manual pages, and what
+/// judges units.
+const PROGRAMS: [(&str, &str); 3] = [("tmux", "tmux"), ("groff", "groff-base"), ("systemd-analyze", "systemd")];
 
 /// Sees to it that the programs are there that tests run.
 fn programs() -> Result<()> {
