@@ -5,12 +5,16 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
-/// Prints the script that makes a shell complete guard's commands, options and files. Packages install it; by hand:
-///   bash  guard completions bash > ~/.local/share/bash-completion/completions/guard
-///   zsh   guard completions zsh > a folder of $fpath/_guard
-///   fish  guard completions fish > ~/.config/fish/completions/guard.fish
+/// Where the script goes, shell by shell.
+const PLACES: &str = "\
+The packages install them; by hand:
+  bash  guard completions bash > ~/.local/share/bash-completion/completions/guard
+  zsh   guard completions zsh > _guard, in a folder of $fpath
+  fish  guard completions fish > ~/.config/fish/completions/guard.fish";
+
+/// Prints the script that makes a shell complete guard's commands, options and files.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = PLACES)]
 pub struct Completions {
     /// The shell
     shell: Shell,

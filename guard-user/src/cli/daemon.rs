@@ -18,11 +18,17 @@ use crate::policy::{Whole, with_agents};
 use crate::record::stream::Stream;
 use crate::watch::{Watch, ticks};
 
+/// What it can be told by signals.
+const SIGNALS: &str = "\
+A change of the policy's file, or SIGHUP, puts the policy in force anew, at once and whole: a bad one changes nothing and is reported. \
+SIGUSR1 opens the file of --events anew, for whoever rotates it. SIGTERM and Ctrl-C end it, and then nothing is enforced any more. \
+A service manager that asks to be told (NOTIFY_SOCKET, WATCHDOG_USEC) is told when it enforces, and that it is alive.";
+
 /// Guards every agent that the policy names, those that run already among them, until SIGTERM or Ctrl-C.
 /// A change of the policy's file, or SIGHUP, puts the policy in force anew, at once and whole: a bad one changes nothing
 /// and is reported. SIGUSR1 opens the file of --events anew, for whoever rotates it.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, after_help = SIGNALS)]
 pub struct Daemon {
     #[command(flatten)]
     common: Common,
