@@ -281,9 +281,8 @@ impl Kernel {
     /// Puts a policy in force, at once and whole.
     ///
     /// Programs that run while this happens go on by the policy they began with. The new one is put where no program
-    /// looks and then switched to; the second write to the old place makes the kernel wait until no program that began
-    /// before the switch is left (`kernel/bpf/syscall.c:maybe_wait_bpf_programs`), so the next reload finds that place
-    /// unused.
+    /// looks and then switched to. A write to the places makes the kernel wait until no program that began before it is left
+    /// (`kernel/bpf/syscall.c:maybe_wait_bpf_programs`): only after such a wait is the old policy taken from its place.
     ///
     /// Where rules ask for classes of executables, what runs already has to be classed by the new policy before it is in
     /// force: that is what `reclass` does, given the place of the new policy. Execs from then on class by both.
@@ -319,6 +318,9 @@ impl Kernel {
         let old = self.active_place;
         self.active_place = place;
         self.active.set(1, 0, 0).context("the announcement could not be taken back")?;
+        // For the wait again: a run that has begun with the old policy goes by it to its end, and may have been kept from its
+        // CPU for long.
+        self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;
         self.tables.set(old, &inner, 0).context("the old policy could not be taken away")?;
         self.forget_classes(policy.meta().generation);
         Ok(())
