@@ -3,16 +3,16 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result};
 
-use super::image;
 use super::kernels::{self, Kernel};
 use super::verifier::Costs;
+use super::{emulator, image};
 
 /// A machine that takes longer has hung.
 const LIMIT: Duration = Duration::from_mins(10);
@@ -135,7 +135,7 @@ impl Drop for Machine {
 
 fn start(kernel: &Kernel, work: &Path, console: &Path, command: &[String]) -> Result<Child> {
     let folder = kernel.folder()?;
-    let mut qemu = Command::new("qemu-system-x86_64");
+    let mut qemu = emulator::command()?;
     // Emulated, so that every machine can do it, and does the same. By one thread: with one for each of the machine's CPUs,
     // QEMU now and then runs half of an instruction that the kernel is rewriting, and the kernel panics.
     qemu.args(["-accel", "tcg,thread=single,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "2G"]);

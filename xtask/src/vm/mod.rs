@@ -2,6 +2,7 @@
 //! over this machine's files, and `guard-matrix` runs inside.
 
 mod archive;
+mod emulator;
 mod guest;
 mod image;
 mod kernels;
@@ -32,14 +33,9 @@ pub struct Options {
     filter: Vec<String>,
 }
 
-/// What virtual machines take, and the Debian packages these are in.
-const PROGRAMS: [(&str, &str); 5] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("busybox", "busybox-static"),
-    ("cpio", "cpio"),
-    ("xz", "xz-utils"),
-    ("zstd", "zstd"),
-];
+/// What virtual machines take beside an [`emulator`], and the Debian packages these are in.
+const PROGRAMS: [(&str, &str); 4] =
+    [("busybox", "busybox-static"), ("cpio", "cpio"), ("xz", "xz-utils"), ("zstd", "zstd")];
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     let chosen = chosen(&options.kernels)?;
@@ -80,6 +76,7 @@ fn prepare(kernels: &[&Kernel]) -> Result<()> {
         bail!("the matrix is made of x86-64 kernels, and of this machine's own programs: it takes an x86-64 machine");
     }
     programs()?;
+    emulator::fetch()?;
     kernels::fetch(kernels)
 }
 
