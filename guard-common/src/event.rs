@@ -22,6 +22,8 @@ pub enum Kind {
     Enrol = 6,
     /// A child could not be entered into the tree and was killed; no body. The head is the child's.
     Doomed = 7,
+    /// Another operation was attempted; body [`Attempt`].
+    Attempt = 8,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             5 => Self::Exit,
             6 => Self::Enrol,
             7 => Self::Doomed,
+            8 => Self::Attempt,
             _ => return None,
         })
     }
@@ -57,6 +60,9 @@ pub const FLAG_INNER_PATH: u8 = 16;
 
 /// The process that ended was one that keeps its session going.
 pub const FLAG_AGENT_ENDED: u8 = 32;
+
+/// The verdict is on what the move would take out of, or bring under, a rule: not on the operation that was called for.
+pub const FLAG_MOVE: u8 = 64;
 
 /// First part of every record.
 #[repr(C)]
@@ -191,6 +197,24 @@ impl Connect {
     /// Nothing known.
     pub const NOTHING: Self =
         Self { address: [0; 16], port: 0, family: 0, socket_type: 0, protocol: 0, result: 0, path_len: 0 };
+}
+
+/// Body of [`Kind::Attempt`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// [`crate::words::How`].
+    pub how: u32,
+    /// The process it is attempted on, 0 where it is attempted on something else.
+    pub target: u32,
+    /// The signal that is sent; 0 for none.
+    pub signal: u32,
+    /// Length of the path that follows.
+    pub path_len: u32,
+    /// Length of the path that follows that one: the new name, of what has two.
+    pub new_path_len: u32,
+    /// Padding.
+    pub _pad: u32,
 }
 
 /// Body of [`Kind::Exit`].

@@ -5,7 +5,7 @@
 //! * [`event`]: the records the programs write and user space decodes;
 //! * [`mounts`]: where filesystems are mounted, from which a file's other names are made;
 //! * [`tree`]: the keys and values of the maps that say who is guarded;
-//! * [`table`] and [`walk`]: the compiled policy, and the one piece of code that decides with it. The
+//! * [`table`], [`walk`] and [`below`]: the compiled policy, and the one piece of code that decides with it. The
 //!   programs run it in the kernel; `guard policy explain`, the tests and the fuzzer run the very same
 //!   code over the very same tables in user space.
 //!
@@ -15,6 +15,7 @@
 #![no_std]
 
 pub mod address;
+pub mod below;
 pub mod event;
 pub mod mounts;
 pub mod offsets;

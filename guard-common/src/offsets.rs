@@ -73,6 +73,20 @@ offsets! {
     binprm_interp = "linux_binprm.interp" required,
     /// The file that was executed, where the interpreter is handed it.
     binprm_executable = "linux_binprm.executable" optional,
+    /// What its process will be allowed.
+    binprm_cred = "linux_binprm.cred" required,
+    /// What the thread is allowed.
+    task_cred = "task_struct.cred" required,
+    /// Effective user id.
+    cred_euid = "cred.euid" required,
+    /// Capabilities that may be used.
+    cred_permitted = "cred.cap_permitted" required,
+    /// File of the executable.
+    mm_exe_file = "mm_struct.exe_file" required,
+    /// Mount of a path.
+    path_mnt = "path.mnt" required,
+    /// Directory entry of a path.
+    path_dentry = "path.dentry" required,
     /// Mount of an open file.
     file_mnt = "file.f_path.mnt" required,
     /// Directory entry of an open file.
@@ -181,6 +195,8 @@ pub struct Settings {
     pub mount_namespaces: [u32; 2],
     /// First slot of working memory for programs on security hooks; 0 where there are none.
     pub hook_slots: u32,
+    /// 1: `path_rename` is told the flags of the call.
+    pub rename_has_flags: u32,
 }
 
 impl Settings {
@@ -192,6 +208,7 @@ impl Settings {
         verdict_wake: 4096,
         mount_namespaces: [0; 2],
         hook_slots: 0,
+        rename_has_flags: 0,
     };
 }
 

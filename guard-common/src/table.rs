@@ -20,7 +20,7 @@
 use crate::words::OP_ROWS;
 
 /// Layout version; user space and programs refuse each other when they differ.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Size of a block in bytes. Below the 4 MiB that 5.10 allows for a map value.
 pub const BLOCK_BYTES: usize = 2 << 20;
 /// Rules a policy can have.
@@ -86,11 +86,17 @@ pub struct Family {
     pub anchors: u32,
     /// Block of each automaton.
     pub block: [u32; MAX_AUTOMATA],
+    /// First of the cells of each automaton, a cell a state, that hold the number of the list of what is under way in
+    /// that state where a component begins: see [`crate::below`]. 0 where there are none.
+    pub leads: [u32; MAX_AUTOMATA],
     /// State in which each automaton starts, by anchor. 0 where nothing starts.
     pub start: [[u16; MAX_AUTOMATA]; ANCHORS],
     /// Byte class of each byte, counted from 1.
     pub class: [u8; 256],
 }
+
+/// Number of a list of [`crate::below`] that would be too long: whatever is denied may be denied there.
+pub const LEADS_ANYWHERE: u16 = u16::MAX;
 
 /// Separator of a family whose texts have one component only.
 pub const NO_SEPARATOR: u32 = 256;
@@ -167,8 +173,8 @@ pub struct Meta {
     pub phases: u32,
     /// Not 0: some rule asks where standard input comes from, so what pipes carry is to be followed.
     pub follows_pipes: u32,
-    /// Padding.
-    pub _pad: u32,
+    /// Entries of [`Self::leading`] in use.
+    pub leading_nodes: u32,
     /// Families, by number.
     pub family: [Family; FAMILY_ROWS],
     /// Rules that apply to an operation in a scope, whatever the object.
@@ -178,6 +184,12 @@ pub struct Meta {
     pub needs: [[RuleSet; NEEDS]; OP_ROWS],
     /// Rules that deny or kill: they match an object that could not be resolved.
     pub denies: RuleSet,
+    /// Rules that deny, and those that come before one that does and could decide in its place.
+    pub weighs: RuleSet,
+    /// Of those, the ones that may match something inside of any folder; see [`crate::below`].
+    pub anywhere: RuleSet,
+    /// The ones from which something inside of any folder may be excepted.
+    pub anywhere_except: RuleSet,
     /// Rules whose `to` names internet addresses, or everything.
     pub net: RuleSet,
     /// Rules that ask for a class of executables.
@@ -194,6 +206,9 @@ pub struct Meta {
     pub list: [u32; MAX_LISTS],
     /// All lists' firings.
     pub firing: [Firing; MAX_FIRINGS],
+    /// Nodes behind which a pattern goes on, wherever below: the node in the upper 16 bits, the number of the list of what
+    /// it leads to in the lower.
+    pub leading: [u32; MAX_NODES],
 }
 
 /// A block of memory that holds a [`Meta`] or an [`Automaton`].

@@ -8,6 +8,7 @@
 //! The programs walk in chunks of [`CHUNK`] bytes, each a call of a function that the verifier checks once
 //! by itself, so neither the length of a path nor the number of rules reaches the verifier's limits.
 
+use crate::below::Below;
 use crate::table::{
     ANCHORS, Automaton, CELLS, Classes, FAMILY_PATH, FAMILY_ROWS, FIRES_EXCEPT, FIRES_NODE, FIRES_RULE_AT_END,
     FIRES_RULE_BELOW, FIRES_TO, MAX_AUTOMATA, MAX_CLASSES, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_NODES,
@@ -69,6 +70,8 @@ pub struct Matches {
     pub argv: RuleSet,
     /// Rules matched by their `except` patterns.
     pub except: RuleSet,
+    /// What was found out about a folder's inside.
+    pub below: Below,
     /// By node: the walk in which it fired, shifted left by 16, and the component at which it first did.
     pub stamp: [u64; MAX_NODES],
 }

@@ -45,7 +45,7 @@ words! {
         Read = 1 "read",
         /// A file is opened so that it can be written.
         Write = 2 "write",
-        /// A file, folder, device node or socket is created.
+        /// A file, folder, device node, named pipe or socket is made.
         Create = 3 "create",
         /// A file or folder is removed.
         Delete = 4 "delete",
@@ -59,7 +59,7 @@ words! {
         Connect = 8 "connect",
         /// A datagram is sent to an address without a connection.
         Send = 9 "send",
-        /// A socket is bound to an address.
+        /// A socket is bound to an internet address.
         Bind = 10 "bind",
         /// A signal is sent to a process outside the tree.
         Signal = 11 "signal",
@@ -117,6 +117,58 @@ words! {
 }
 
 words! {
+    /// What was called for, where an operation can be attempted in more than one way.
+    How {
+        /// A file, device node, named pipe or socket is made: by `open` with `O_CREAT`, `mknod` or `bind`.
+        Make = 0 "make",
+        /// A folder is made.
+        Mkdir = 1 "mkdir",
+        /// A name is removed that is no folder's.
+        Unlink = 2 "unlink",
+        /// A folder is removed.
+        Rmdir = 3 "rmdir",
+        /// Another name takes the place of this one.
+        Rename = 4 "rename",
+        /// Two names are exchanged.
+        Exchange = 5 "exchange",
+        /// A file gets one more name.
+        Link = 6 "link",
+        /// A symbolic link is made.
+        Symlink = 7 "symlink",
+        /// Permissions are changed.
+        Chmod = 8 "chmod",
+        /// Owner or group are changed.
+        Chown = 9 "chown",
+        /// A file is cut by its name.
+        Truncate = 10 "truncate",
+        /// A signal is sent.
+        Kill = 11 "kill",
+        /// A process is attached to, its memory accessed, or a descriptor taken from it.
+        Attach = 12 "attach",
+        /// A filesystem is mounted, or its options changed.
+        Mount = 13 "mount",
+        /// A folder or file is mounted at a second place.
+        Bind = 14 "bind",
+        /// A mount is taken to another place.
+        MoveMount = 15 "move-mount",
+        /// A mount is taken away.
+        Unmount = 16 "unmount",
+        /// The root of the mount namespace is replaced.
+        PivotRoot = 17 "pivot-root",
+        /// A user namespace is made, in which its maker may mount.
+        UserNamespace = 18 "user-namespace",
+        /// A program is executed that runs as another user or with more capabilities.
+        SetIdProgram = 19 "set-id-program",
+        /// A process becomes root.
+        SetUid = 20 "setuid",
+        /// Code is loaded into the kernel: a module, or a kernel to be executed.
+        Module = 21 "module",
+        /// The system call `bpf` is called.
+        Bpf = 22 "bpf",
+    }
+}
+
+words! {
     /// Whether verdicts are carried out.
     Mode {
         /// They are.
@@ -139,6 +191,9 @@ mod tests {
             assert_eq!(Op::from_number(op as u8), Some(op));
             assert_eq!(Op::from_word(op.word()), Some(op));
             assert!((op as usize) < OP_ROWS);
+        }
+        for &how in How::ALL {
+            assert_eq!(How::from_word(how.word()), Some(how));
         }
         assert_eq!(Action::from_number(9), None);
         assert!(Action::Kill > Action::Deny && Action::Deny > Action::Log && Action::Log > Action::Allow);

@@ -66,7 +66,8 @@ pub fn decided(head: &mut Head, table: u32, verdict: Verdict, backend: Backend) 
 /// Whether a record belongs among the verdicts, where the bulk of allowed operations can't push it out.
 #[inline(always)]
 fn is_verdict(head: &Head) -> bool {
-    head.action != Action::Allow as u8 || !(head.kind == Kind::Open as u8 || head.kind == Kind::Connect as u8)
+    let operation = [Kind::Open as u8, Kind::Connect as u8, Kind::Attempt as u8].contains(&head.kind);
+    head.action != Action::Allow as u8 || !operation
 }
 
 /// Whether user space has something to do at once: somebody to tell, a call to end, a place to find, a session that

@@ -2,7 +2,9 @@
 
 use core::mem::MaybeUninit;
 
+use aya_ebpf::EbpfContext as _;
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated};
+use aya_ebpf::programs::LsmContext;
 
 pub use guard_common::walk::masked;
 
@@ -31,6 +33,26 @@ pub fn read_or_zero<T: Copy>(address: u64, offset: u64) -> T {
         );
         value.assume_init()
     }
+}
+
+/// Argument `number` of a hook, as a number: the verifier takes the argument itself for an object it knows, and lets no
+/// function of its own have that. One more than there are reads what lies behind.
+#[inline(always)]
+pub fn argument(ctx: &LsmContext, number: u64) -> u64 {
+    read_or_zero(ctx.as_ptr() as u64, 8 * number)
+}
+
+/// Whether there is something behind a directory entry.
+#[inline(always)]
+pub fn exists(dentry: u64) -> bool {
+    read_or_zero::<u64>(dentry, offset!(dentry_inode)) != 0
+}
+
+/// Whether a directory entry is a folder's.
+#[inline(always)]
+pub fn is_folder(dentry: u64) -> bool {
+    let inode: u64 = read_or_zero(dentry, offset!(dentry_inode));
+    inode != 0 && read_or_zero::<u16>(inode, offset!(inode_mode)) & S_IFMT == S_IFDIR
 }
 
 /// The current task.
@@ -74,6 +96,8 @@ pub fn file_of(task: u64, fd: u32) -> Option<u64> {
 
 /// Type bits of `inode.i_mode`.
 const S_IFMT: u16 = 0o170_000;
+/// A folder.
+const S_IFDIR: u16 = 0o040_000;
 /// A pipe.
 const S_IFIFO: u16 = 0o010_000;
 /// A socket.

@@ -4,6 +4,8 @@
 //! the object itself in hand. Programs on these hooks may be preempted, so a slot of working memory is held
 //! while one runs ([`hold`]).
 
+use core::arch::asm;
+
 use aya_ebpf::programs::LsmContext;
 use guard_common::event::{Exec, FLAG_PATH_UNKNOWN, Kind};
 use guard_common::tree::{COUNT_SCRATCH_MISSING, Member};
@@ -23,10 +25,22 @@ const PROCEED: i32 = 0;
 /// `-EPERM`.
 const REFUSE: i32 = -1;
 
+/// The answer of a hook. Written out, because later verifiers ask for one of these two, and the compiler would compute it from
+/// `refused`.
+#[inline(always)]
+fn answer(refused: bool) -> i32 {
+    let mut answer = PROCEED as i64;
+    // SAFETY: only registers are touched.
+    unsafe {
+        asm!("if {refused} == 0 goto +1", "{answer} = -1", refused = in(reg) u64::from(refused), answer = inout(reg) answer);
+    }
+    answer as i32
+}
+
 /// Calls `judge` with the current process, if it is guarded, and a slot of working memory. Without memory, or in a call
 /// that was ended, the answer is no.
 #[inline(always)]
-fn asked(judge: impl FnOnce(u32, &Member) -> bool) -> i32 {
+pub fn asked(judge: impl FnOnce(u32, &Member) -> bool) -> i32 {
     let Some(member) = tree::member(kernel::tgid()) else { return PROCEED };
     if act::call_ended(&member) {
         act::kill_current();
@@ -39,7 +53,7 @@ fn asked(judge: impl FnOnce(u32, &Member) -> bool) -> i32 {
     };
     let refused = judge(slot, &member);
     release(slot);
-    if refused { REFUSE } else { PROCEED }
+    answer(refused)
 }
 
 /// `file_open(file)`, called by `do_dentry_open` for whatever call opens, before the file is truncated.

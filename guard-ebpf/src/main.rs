@@ -1,6 +1,6 @@
 //! guard's kernel programs: the entry points. What they do is in the rooms.
 //!
-//! A record's way: hook -> who ([`tree`]) -> what ([`exec`], [`file`], [`net`], by [`path`]) -> [`verdict`]
+//! A record's way: hook -> who ([`tree`]) -> what ([`exec`], [`file`], [`net`], [`entry`], [`target`], by [`path`]) -> [`verdict`]
 //! -> [`act`] -> [`emit`]. The verdict is decided and carried out before anything is told, so a full ring buffer
 //! never changes one.
 #![no_std]
@@ -13,7 +13,9 @@
 )]
 
 mod act;
+mod attempt;
 mod emit;
+mod entry;
 mod exec;
 mod file;
 mod kernel;
@@ -26,6 +28,7 @@ mod pipe;
 mod script;
 mod socket;
 mod syscall;
+mod target;
 mod tree;
 mod uring;
 mod verdict;
@@ -78,6 +81,16 @@ fn on_sendmsg6(ctx: SockAddrContext) -> i32 {
     net::addressed(&ctx, net::SEND6)
 }
 
+#[cgroup_sock_addr(bind4)]
+fn on_bind4(ctx: SockAddrContext) -> i32 {
+    net::addressed(&ctx, net::BIND4)
+}
+
+#[cgroup_sock_addr(bind6)]
+fn on_bind6(ctx: SockAddrContext) -> i32 {
+    net::addressed(&ctx, net::BIND6)
+}
+
 #[cgroup_sock(sock_create)]
 fn on_sock_create(ctx: SockContext) -> i32 {
     socket::making_internet(&ctx)
@@ -111,6 +124,116 @@ fn on_unix_connect(ctx: LsmContext) -> i32 {
 #[lsm(hook = "unix_may_send")]
 fn on_unix_send(ctx: LsmContext) -> i32 {
     lsm::sending_unix(&ctx)
+}
+
+#[lsm(hook = "path_mknod")]
+fn on_path_mknod(ctx: LsmContext) -> i32 {
+    entry::making(&ctx)
+}
+
+#[lsm(hook = "path_mkdir")]
+fn on_path_mkdir(ctx: LsmContext) -> i32 {
+    entry::making_folder(&ctx)
+}
+
+#[lsm(hook = "path_unlink")]
+fn on_path_unlink(ctx: LsmContext) -> i32 {
+    entry::removing(&ctx)
+}
+
+#[lsm(hook = "path_rmdir")]
+fn on_path_rmdir(ctx: LsmContext) -> i32 {
+    entry::removing_folder(&ctx)
+}
+
+#[lsm(hook = "path_symlink")]
+fn on_path_symlink(ctx: LsmContext) -> i32 {
+    entry::linking_softly(&ctx)
+}
+
+#[lsm(hook = "path_link")]
+fn on_path_link(ctx: LsmContext) -> i32 {
+    entry::linking(&ctx)
+}
+
+#[lsm(hook = "path_rename")]
+fn on_path_rename(ctx: LsmContext) -> i32 {
+    entry::renaming(&ctx)
+}
+
+#[lsm(hook = "path_truncate")]
+fn on_path_truncate(ctx: LsmContext) -> i32 {
+    entry::truncating(&ctx)
+}
+
+#[lsm(hook = "path_chmod")]
+fn on_path_chmod(ctx: LsmContext) -> i32 {
+    entry::changing_mode(&ctx)
+}
+
+#[lsm(hook = "path_chown")]
+fn on_path_chown(ctx: LsmContext) -> i32 {
+    entry::changing_owner(&ctx)
+}
+
+#[lsm(hook = "task_kill")]
+fn on_task_kill(ctx: LsmContext) -> i32 {
+    target::signalling(&ctx)
+}
+
+#[lsm(hook = "ptrace_access_check")]
+fn on_ptrace_access_check(ctx: LsmContext) -> i32 {
+    target::attaching(&ctx)
+}
+
+#[lsm(hook = "sb_mount")]
+fn on_sb_mount(ctx: LsmContext) -> i32 {
+    target::mounting(&ctx)
+}
+
+#[lsm(hook = "move_mount")]
+fn on_move_mount(ctx: LsmContext) -> i32 {
+    target::moving_mount(&ctx)
+}
+
+#[lsm(hook = "sb_umount")]
+fn on_sb_umount(ctx: LsmContext) -> i32 {
+    target::unmounting(&ctx)
+}
+
+#[lsm(hook = "sb_pivotroot")]
+fn on_sb_pivotroot(ctx: LsmContext) -> i32 {
+    target::pivoting(&ctx)
+}
+
+#[lsm(hook = "userns_create")]
+fn on_userns_create(ctx: LsmContext) -> i32 {
+    target::making_user_namespace(&ctx)
+}
+
+#[lsm(hook = "task_fix_setuid")]
+fn on_task_fix_setuid(ctx: LsmContext) -> i32 {
+    target::changing_user(&ctx)
+}
+
+#[lsm(hook = "bprm_creds_from_file")]
+fn on_bprm_creds_from_file(ctx: LsmContext) -> i32 {
+    target::gaining_by_program(&ctx)
+}
+
+#[lsm(hook = "kernel_read_file")]
+fn on_kernel_read_file(ctx: LsmContext) -> i32 {
+    target::reading_for_kernel(&ctx)
+}
+
+#[lsm(hook = "kernel_load_data")]
+fn on_kernel_load_data(ctx: LsmContext) -> i32 {
+    target::loading_for_kernel(&ctx)
+}
+
+#[lsm(hook = "bpf")]
+fn on_bpf(ctx: LsmContext) -> i32 {
+    target::calling_bpf(&ctx)
 }
 
 #[panic_handler]

@@ -161,6 +161,8 @@ pub struct Work {
     pub climb: crate::path::Climb,
     /// The search for a file's other names.
     pub names: crate::names::Names,
+    /// An attempt on objects that have names.
+    pub attempt: crate::attempt::Attempt,
     /// An exec.
     pub image: crate::exec::Image,
     /// The search for labels.

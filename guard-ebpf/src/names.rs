@@ -80,10 +80,67 @@ pub fn add(slot: u32, dentry: u64, mnt: u64, partial: bool) -> Resolved {
     Resolved::from_bits(add_names(slot, dentry, mnt, u32::from(partial)))
 }
 
+/// The same of what is inside of a folder.
+#[inline(always)]
+pub fn add_inside(slot: u32, dentry: u64, mnt: u64, partial: bool) -> Resolved {
+    Resolved::from_bits(add_names_inside(slot, dentry, mnt, u32::from(partial)))
+}
+
 /// See [`add`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn add_names(slot: u32, dentry: u64, mnt: u64, partial: u32) -> u32 {
+    for_each(slot, dentry, mnt, partial, |start| verdict::add_path(slot, start, INTO_OBJECT))
+}
+
+/// See [`add_inside`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn add_names_inside(slot: u32, dentry: u64, mnt: u64, partial: u32) -> u32 {
+    for_each(slot, dentry, mnt, partial, |start| verdict::add_below(slot, start))
+}
+
+/// Calls `collect` with where each name begins in the text; the last one.
+#[inline(always)]
+fn for_each(slot: u32, dentry: u64, mnt: u64, partial: u32, collect: impl Fn(u32)) -> u32 {
+    let inner = find_names(slot, dentry, mnt);
+    let Some(work) = work(slot) else { return Resolved::NOTHING.bits() };
+    if Resolved::from_bits(inner).unknown() {
+        return Resolved::NOTHING.bits();
+    }
+    // SAFETY: the slot has one user.
+    let count = unsafe { (*work).names.count };
+    if count == 0 {
+        if partial != 0 {
+            collect(Resolved::from_bits(inner).start());
+            return inner;
+        }
+        return Resolved::NONE.bits();
+    }
+    if count > MAX_NAMES as u32 {
+        return Resolved::NOTHING.bits();
+    }
+    let mut last = Resolved::NOTHING.bits();
+    let mut number = 0;
+    while number < MAX_NAMES as u32 {
+        if number >= count {
+            break;
+        }
+        last = place(slot, number);
+        let name = Resolved::from_bits(last);
+        if name.unknown() {
+            return last;
+        }
+        collect(name.start());
+        number += 1;
+    }
+    last
+}
+
+/// Finds where a file is mounted, by its path inside the filesystem, which is in the text then; that path.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn find_names(slot: u32, dentry: u64, mnt: u64) -> u32 {
     let Some(work) = work(slot) else { return Resolved::NOTHING.bits() };
     let inner = path::resolve_inner(slot, dentry, mnt);
     if inner.unknown() {
@@ -106,33 +163,7 @@ extern "C" fn add_names(slot: u32, dentry: u64, mnt: u64, partial: u32) -> u32 {
             break;
         }
     }
-    // SAFETY: as above.
-    let count = unsafe { (*work).names.count };
-    if count == 0 {
-        if partial != 0 {
-            verdict::add_path(slot, inner.start(), INTO_OBJECT);
-            return inner.bits();
-        }
-        return Resolved::NONE.bits();
-    }
-    if count > MAX_NAMES as u32 {
-        return Resolved::NOTHING.bits();
-    }
-    let mut last = Resolved::NOTHING.bits();
-    let mut number = 0;
-    while number < MAX_NAMES as u32 {
-        if number >= count {
-            break;
-        }
-        last = place(slot, number);
-        let name = Resolved::from_bits(last);
-        if name.unknown() {
-            return last;
-        }
-        verdict::add_path(slot, name.start(), INTO_OBJECT);
-        number += 1;
-    }
-    last
+    inner.bits()
 }
 
 /// Looks at [`CHUNK`] more bytes of the path inside the filesystem; not 0 at its end.

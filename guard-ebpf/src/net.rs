@@ -36,6 +36,11 @@ pub const SEND4: (Op, u16) = (Op::Send, AF_INET);
 /// A datagram with an IPv6 address of its own.
 pub const SEND6: (Op, u16) = (Op::Send, AF_INET6);
 
+/// `bind` of an IPv4 socket.
+pub const BIND4: (Op, u16) = (Op::Bind, AF_INET);
+/// `bind` of an IPv6 socket.
+pub const BIND6: (Op, u16) = (Op::Bind, AF_INET6);
+
 pub const AF_UNIX: u16 = 1;
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
@@ -71,7 +76,9 @@ pub fn addressed(ctx: &SockAddrContext, hook: (Op, u16)) -> i32 {
     }
     let table = verdict::active();
     let asked = Asked::of(table, op, &member);
-    let [mut address, other] = address.reached(source(ctx, hook, address));
+    // Who binds is found at that address, not led from it to another.
+    let [mut address, other] =
+        if op as u8 == Op::Bind as u8 { [address; 2] } else { address.reached(source(ctx, hook, address)) };
     let mut verdict = asked.of_address(address, port);
     if other != address {
         let stricter = asked.of_address(other, port);

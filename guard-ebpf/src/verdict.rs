@@ -5,11 +5,13 @@
 
 use guard_common::event::NO_RULE as NO_RULE_16;
 use guard_common::table::{
-    Automaton, Block, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, Meta, NO_WORD, NODE_HOME,
-    NODE_REPO, NODE_ROOT, RULE_WORDS,
+    Automaton, Block, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, MAX_NODES, Meta, NO_WORD,
+    NODE_HOME, NODE_REPO, NODE_ROOT, RULE_WORDS,
 };
 use guard_common::tree::{COUNT_POLICY_MISSING, KnownClasses, MAX_ANCHOR, Member};
-use guard_common::walk::{self, FACT_CLASSES_UNKNOWN, INTO_ARGV, MAX_CHUNKS, MAX_TEXT, NO_RULE, TEXT_BYTES, Who};
+use guard_common::walk::{
+    self, FACT_CLASSES_UNKNOWN, INTO_ARGV, INTO_OBJECT, INTO_TO, MAX_CHUNKS, MAX_TEXT, NO_RULE, TEXT_BYTES, Who,
+};
 use guard_common::words::{Action, Op};
 
 use crate::kernel::masked;
@@ -238,12 +240,16 @@ fn walk_to_end(slot: u32) -> bool {
     state[0] | state[1] | state[2] | state[3] != 0
 }
 
+/// Said of a folder, with a `/` behind its path: what lies in it may lie below the place too.
+const OF_FOLDER: u32 = 1 << 8;
+
 /// Whether the path at `start` lies below a place of the tree; then the first byte after the place and its
-/// `/`, else 0. `which` is 1 for the repository, 2 for the home.
+/// `/`, else 0. `which` is 1 for the repository, 2 for the home, perhaps with [`OF_FOLDER`].
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn below_place(slot: u32, start: u32, which: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
+    let (longest, which) = (MAX_TEXT as u32 - 2 + if which & OF_FOLDER == 0 { 0 } else { 2 }, which & !OF_FOLDER);
     // SAFETY: the slot has one user.
     let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
     let Some(places) = PLACES.get_ptr(tree) else { return 0 };
@@ -255,7 +261,7 @@ extern "C" fn below_place(slot: u32, start: u32, which: u32) -> u32 {
             ((*places).home_len, &raw const (*places).home)
         }
     };
-    if len == 0 || len >= MAX_ANCHOR as u32 || start + len + 1 >= MAX_TEXT as u32 {
+    if len == 0 || len >= MAX_ANCHOR as u32 || start + len > longest {
         return 0;
     }
     let mut i = 0;
@@ -271,7 +277,46 @@ extern "C" fn below_place(slot: u32, start: u32, which: u32) -> u32 {
         i += 1;
     }
     let after = start + len;
-    if text[(after & (TEXT_BYTES as u32 - 1)) as usize] == b'/' { after + 1 } else { 0 }
+    if text[masked(after, TEXT_BYTES as u32 - 1) as usize] == b'/' { after + 1 } else { 0 }
+}
+
+/// Whether a place of the tree lies in the folder at `start`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn above_place(slot: u32, start: u32, which: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
+    let Some(places) = PLACES.get_ptr(tree) else { return 0 };
+    // SAFETY: as in `below_place`.
+    let (len, place) = unsafe {
+        if which == u32::from(NODE_REPO) {
+            ((*places).repo_len, &raw const (*places).repo)
+        } else {
+            ((*places).home_len, &raw const (*places).home)
+        }
+    };
+    let root = MAX_TEXT as u32 - 1;
+    if start >= root {
+        return u32::from(len != 0);
+    }
+    let own = root + 1 - start;
+    if len <= own || len >= MAX_ANCHOR as u32 {
+        return 0;
+    }
+    let mut i = 0;
+    while i < MAX_ANCHOR as u32 {
+        // SAFETY: the index is masked below the array's length.
+        let byte = unsafe { (*place)[masked(i, MAX_ANCHOR as u32 - 1) as usize] };
+        if i >= own {
+            return u32::from(byte == b'/');
+        }
+        if text[masked(start + i, TEXT_BYTES as u32 - 1) as usize] != byte {
+            return 0;
+        }
+        i += 1;
+    }
+    0
 }
 
 /// Forgets what was found for the last object.
@@ -311,6 +356,164 @@ extern "C" fn match_path(slot: u32, start: u32, into: u32) -> u32 {
             walk_range(slot, FAMILY_PATH, NODE_HOME, into, below, end);
         }
     }
+    0
+}
+
+/// Forgets the last object; what is collected next is about a folder's inside.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn forget_below(slot: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    matches.clear(meta);
+    matches.begin_below(meta);
+    0
+}
+
+/// Collects the rules that say something of what lies in the folder at `start`: see [`guard_common::below`]. Adds to what
+/// [`forget_below`] left.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_below(slot: u32, start: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (text, table) = unsafe { (&mut (*work).walk.text, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    let anchors = meta.family[FAMILY_PATH].anchors;
+    let mut end = MAX_TEXT as u32;
+    if start != end - 1 {
+        // The root has its `/` already.
+        text[MAX_TEXT] = b'/';
+        end += 1;
+    }
+    walk_below(slot, NODE_ROOT, start + 1, end);
+    let mut anchor = NODE_REPO;
+    while anchor <= NODE_HOME {
+        if anchors & 1 << anchor != 0 {
+            let below = below_place(slot, start, u32::from(anchor) | OF_FOLDER);
+            if below != 0 {
+                walk_below(slot, anchor, below, end);
+            } else if above_place(slot, start, u32::from(anchor)) != 0 {
+                // All that begins there lies inside.
+                walk_below(slot, anchor, end, end);
+            }
+        }
+        anchor += 1;
+    }
+    0
+}
+
+/// Walks a folder's path as a file's and as a socket's, and takes in what is under way where it ends.
+#[inline(always)]
+fn walk_below(slot: u32, anchor: u16, start: u32, end: u32) {
+    let mut into = INTO_OBJECT;
+    while into <= INTO_TO {
+        if walk_begin(slot, FAMILY_PATH, anchor, into, start, end) {
+            goes_on(slot);
+            walk_to_end(slot);
+            let mut automaton = 0;
+            while automaton < MAX_AUTOMATA as u32 {
+                lead_on(slot, automaton);
+                automaton += 1;
+            }
+        }
+        into += 1;
+    }
+}
+
+/// The text that is walked goes on behind its end.
+#[inline(always)]
+fn goes_on(slot: u32) {
+    if let Some(work) = work(slot) {
+        // SAFETY: the slot has one user.
+        unsafe { (*work).walk.cursor.more = 1 };
+    }
+}
+
+/// See [`walk::Matches::lead_on`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lead_on(slot: u32, number: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (matches, cursor, table) = unsafe { (&mut (*work).walk.matches, &(*work).walk.cursor, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    let Some(automaton) = automaton(table, meta.family[FAMILY_PATH].block[masked(number, 3) as usize]) else {
+        return 0;
+    };
+    matches.lead_on(meta, automaton, number, cursor);
+    0
+}
+
+/// See [`walk::Matches::lead_from`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lead_from(slot: u32, number: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    matches.lead_from(meta, number);
+    0
+}
+
+/// Nodes that are looked at in one go.
+const NODE_CHUNK: u32 = 64;
+
+/// Takes in what the nodes from number `first` on lead to; not 0 behind the last.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lead_from_chunk(slot: u32, first: u32) -> u32 {
+    let Some(work) = work(slot) else { return 1 };
+    // SAFETY: the slot has one user.
+    let Some(meta) = meta(unsafe { (*work).table }) else { return 1 };
+    let nodes = meta.leading_nodes;
+    let mut i = 0;
+    while i < NODE_CHUNK {
+        if first + i >= nodes {
+            return 1;
+        }
+        lead_from(slot, first + i);
+        i += 1;
+    }
+    0
+}
+
+/// Takes in what the nodes lead to that have fired.
+#[inline(always)]
+pub fn lead_from_nodes(slot: u32) {
+    let mut chunk = 0;
+    while chunk < MAX_NODES as u32 / NODE_CHUNK {
+        if lead_from_chunk(slot, chunk * NODE_CHUNK) != 0 {
+            break;
+        }
+        chunk += 1;
+    }
+}
+
+/// See [`walk::Matches::take_stock`]; the signature.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn take_stock(slot: u32) -> u64 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    matches.take_stock(meta);
+    matches.below.signature
+}
+
+/// See [`walk::Matches::suppose`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn suppose(slot: u32, likely: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    matches.suppose(meta, likely != 0);
     0
 }
 
@@ -357,6 +560,18 @@ pub fn clear(slot: u32) {
     forget(slot);
 }
 
+/// The same, before a folder's inside is looked at.
+#[inline(always)]
+pub fn clear_below(slot: u32) {
+    forget_below(slot);
+}
+
+/// Collects what is said of the inside of the folder at `start`.
+#[inline(always)]
+pub fn add_below(slot: u32, start: u32) {
+    match_below(slot, start);
+}
+
 /// Collects the matches of the path at `start`.
 #[inline(always)]
 pub fn add_path(slot: u32, start: u32, into: u32) {
@@ -372,7 +587,13 @@ pub fn add_argv(slot: u32, start: u32, end: u32, more: bool) -> bool {
 /// What is to be done about `op` in `scope`, from what was collected and `facts`.
 #[inline(always)]
 pub fn of(slot: u32, op: Op, scope: u8, facts: u32) -> Verdict {
-    let packed = decide(slot, op as u32, u32::from(scope), facts);
+    of_number(slot, op as u32, scope, facts)
+}
+
+/// The same of an operation's number.
+#[inline(always)]
+pub fn of_number(slot: u32, op: u32, scope: u8, facts: u32) -> Verdict {
+    let packed = decide(slot, op, u32::from(scope), facts);
     Verdict { action: (packed >> 16) as u8, rule: packed as u16 }
 }
 

@@ -81,6 +81,7 @@ pub fn examine() -> Report {
         .collect();
     let types = kernel_types();
     let uring = types.as_ref().is_ok_and(sees_uring);
+    let abilities = Abilities::of_this_machine(types.as_ref().ok());
     checks.push(required(
         "kernel types (BTF)",
         types.and_then(|types| find_offsets(&types)).map(|_| "every member that guard reads is there".to_owned()),
@@ -88,20 +89,19 @@ pub fn examine() -> Report {
     checks.push(required("control groups", cgroup_root().map(|path| path.display().to_string())));
     checks.push(lockdown());
     let modules = security_modules();
-    let lsm = kernel::lsm_in_force();
-    checks.push(hooks(modules.as_deref(), lsm));
-    checks.push(uring_check(uring, lsm));
+    checks.push(hooks(modules.as_deref(), &abilities));
+    checks.push(uring_check(uring, abilities.lsm));
     checks.extend(others());
     let runs = checks.iter().all(|check| check.state != State::Missing);
-    let abilities = Abilities { lsm, uring: Some(uring) };
-    Report { kernel: release(), runs, checks, operations: operations(abilities) }
+    let abilities = Abilities { uring: Some(uring), ..abilities };
+    Report { kernel: release(), runs, checks, operations: operations(&abilities) }
 }
 
 fn release() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-fn operations(abilities: Abilities) -> Vec<Operation> {
+fn operations(abilities: &Abilities) -> Vec<Operation> {
     let told = |hold: kernel::Hold| Operation {
         op: hold.op.word(),
         what: hold.what,
@@ -134,12 +134,16 @@ fn lockdown() -> Check {
 }
 
 /// Whether the kernel asks guard before things happen.
-fn hooks(modules: Option<&[String]>, lsm: bool) -> Check {
+fn hooks(modules: Option<&[String]>, abilities: &Abilities) -> Check {
     let name = "security hooks";
     let list =
         modules.map_or_else(|| "the kernel does not list its security modules".to_owned(), |all| all.join(","));
-    if lsm {
+    if abilities.lsm && abilities.without.is_empty() {
         return Check { name, state: State::Good, found: list, remedy: None };
+    }
+    if abilities.lsm {
+        let found = format!("{list}; this kernel has none that guard could use of: {}", abilities.without.join(", "));
+        return Check { name, state: State::Less, found, remedy: Some("a later kernel has them".to_owned()) };
     }
     if modules.is_some_and(|modules| modules.iter().any(|module| module == "bpf")) {
         let found = format!("{list}; but this kernel, or who runs guard, may not load programs for them");

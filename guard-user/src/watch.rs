@@ -13,6 +13,7 @@ mod reload;
 pub mod request;
 mod tally;
 mod tell;
+mod unseen;
 
 use imports::Imports;
 use lag::Lag;
@@ -122,6 +123,9 @@ pub struct Watch<'a> {
     policies: VecDeque<(u32, Arc<Vec<RuleInfo>>)>,
     mode: Mode,
     audit: bool,
+    degrade: bool,
+    /// Operations that the policy denies and this kernel does not show.
+    unenforced: Vec<&'static str>,
     processes: Processes,
     calls: HashMap<Id, Call>,
     trees: HashMap<Id, Tree>,
@@ -174,6 +178,7 @@ impl<'a> Watch<'a> {
         }
         policy.set_generation(1);
         let mut kernel = Kernel::load(settings, &policy)?;
+        let unenforced = unseen::check(&policy, &kernel.abilities(), settings.degrade)?;
         let (verdicts, bulk) = kernel.take_rings()?;
         let mounts = Mounts::watch(&mut kernel)?;
         give_back_memory();
@@ -188,6 +193,8 @@ impl<'a> Watch<'a> {
             mode: policy.mode,
             policy,
             audit,
+            degrade: settings.degrade,
+            unenforced,
             processes: Processes::default(),
             calls: HashMap::new(),
             trees: HashMap::new(),
@@ -219,9 +226,16 @@ impl<'a> Watch<'a> {
     /// Names the hook that refused.
     pub fn attach(&mut self) -> anyhow::Result<()> {
         self.kernel.attach()?;
-        for (hook, why) in &self.kernel.refused_hooks {
+        for (hook, why) in self.kernel.refused_hooks() {
             eprintln!(
                 "guard: this kernel keeps guard from its security hook {hook}; without it, less is prevented: {why}"
+            );
+        }
+        if !self.unenforced.is_empty() {
+            let what: Vec<String> = self.unenforced.iter().map(|op| format!("`{op}`")).collect();
+            eprintln!(
+                "guard: degraded: {} is denied by the policy and not seen on this kernel, neither prevented nor recorded",
+                what.join(", ")
             );
         }
         Ok(())

@@ -5,8 +5,10 @@
 
 mod crowd;
 mod file;
+mod name;
 mod net;
 mod race;
+mod rights;
 mod tree;
 
 use std::fmt::Display;
@@ -109,6 +111,12 @@ enum Attempt {
         #[arg(value_enum)]
         kind: net::Kind,
     },
+    /// Change a name in a folder, or what lies behind it.
+    #[command(flatten)]
+    Name(name::Change),
+    /// Do something to another process, to mounts or to one's own rights.
+    #[command(flatten)]
+    Rights(rights::Act),
     /// Become another program.
     Exec {
         /// The call that does it.
@@ -175,6 +183,8 @@ impl Attempt {
             Self::Connect { uring, to } => net::connect(to, *uring),
             Self::Send { by, to } => net::send(*by, to),
             Self::Socket { uring, kind } => net::make(*kind, *uring),
+            Self::Name(change) => change.run(),
+            Self::Rights(act) => act.run(),
             Self::Exec { by, argv } => tree::exec(*by, argv),
             Self::In { how, attempt } => tree::run_in(*how, attempt),
             Self::Truncate { by, file } => file::truncate(*by, file),

@@ -59,9 +59,13 @@ impl Ground {
         }
         let policy = scratch.write("policy.toml", policy(&scratch, RELOADED[0]));
         let started = Instant::now();
-        let daemon = Guard::of(&scratch, policy.clone()).patient(LOADING).daemon();
+        let kernel = Kernel::this();
+        let guard = Guard::of(&scratch, policy.clone()).patient(LOADING);
+        // Without security hooks most of what is denied to names, processes and rights is not seen.
+        let guard = if kernel.prevents() { guard } else { guard.flag("--degrade") };
+        let daemon = guard.daemon();
         let loading = started.elapsed();
-        Self { kernel: Kernel::this(), loading, daemon, places, policy, log: RefCell::default(), memory, scratch }
+        Self { kernel, loading, daemon, places, policy, log: RefCell::default(), memory, scratch }
     }
 
     /// Runs a job to its end; the events are those from its start until its process's end was told. What is allowed is
@@ -89,6 +93,25 @@ impl Ground {
     /// The same of any job that ends as the attempt in it.
     pub fn denied_job(&self, rule: &str, job: &Job) -> Value {
         self.stopped(rule, job, self.kernel.prevents())
+    }
+
+    /// An attempt on a name, a process or on rights that this rule denies: refused where the kernel asks before, else neither
+    /// hindered nor told. The event, where there is one.
+    pub fn held<S: AsRef<OsStr>>(
+        &self,
+        rule: &str,
+        place: &Path,
+        how: &str,
+        words: impl IntoIterator<Item = S>,
+    ) -> Option<Value> {
+        let job = job(place, words);
+        if self.kernel.asks(how) {
+            return Some(self.stopped(rule, &job, true));
+        }
+        let Guarded { done, events } = self.run(&job);
+        assert_eq!(done.code(), 0, "{:?}: {}\n{events}", job.argv(), done.err());
+        assert_eq!(events.denials().count(), 0, "{:?}: {events}", job.argv());
+        None
     }
 
     /// An attempt that this rule denies and no kernel prevents.
@@ -203,7 +226,7 @@ fn prepare(place: &Path) {
         fs::write(place.join(folder).join("secret"), SECRET).expect("written");
     }
     fs::write(place.join("allowed/fine"), FINE).expect("written");
-    for program in ["agent", "attempt", "reader", "tools/forbidden"] {
+    for program in ["agent", "attempt", "careful", "reader", "victim", "tools/forbidden", "tools/set-id"] {
         fs::copy(built("attempt"), place.join(program)).expect("a copy");
     }
 }

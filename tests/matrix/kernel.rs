@@ -28,6 +28,12 @@ impl Kernel {
         self.prevents() || self.version() > (6, 12)
     }
 
+    /// Whether guard is asked before what an event would call `how` happens. 5.10 takes no programs on a hook with structures among
+    /// its arguments, and has none for user namespaces.
+    pub fn asks(&self, how: &str) -> bool {
+        self.prevents() && (self.version() >= (6, 1) || !["chown", "user-namespace"].contains(&how))
+    }
+
     /// The first two numbers of its release.
     pub fn version(&self) -> (u32, u32) {
         let mut numbers = self.release.split(|c: char| !c.is_ascii_digit()).map(str::parse);

@@ -4,6 +4,7 @@
 //!
 //! `cargo xtask vm` runs this in a machine for each kernel, `cargo xtask test` on this machine's own as well.
 
+mod entries;
 mod execs;
 mod ground;
 mod kernel;
@@ -11,6 +12,7 @@ mod net;
 mod once;
 mod opens;
 mod policy;
+mod rights;
 mod tree;
 mod verifier;
 
@@ -46,7 +48,16 @@ fn all(filters: &[String]) -> bool {
     println!("loaded in {:.1} s", ground.loading.as_secs_f64());
     verifier::tell(ground.daemon.pid());
 
-    let rooms = [opens::CHECKS, execs::CHECKS, net::CHECKS, tree::CHECKS, policy::CHECKS, once::CHECKS];
+    let rooms = [
+        opens::CHECKS,
+        entries::CHECKS,
+        execs::CHECKS,
+        net::CHECKS,
+        rights::CHECKS,
+        tree::CHECKS,
+        policy::CHECKS,
+        once::CHECKS,
+    ];
     let chosen = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let mut counts = [0, 0];
     for (name, check) in rooms.concat().into_iter().filter(|(name, _)| chosen(name)) {

@@ -18,19 +18,29 @@ pub const CHECKS: &[Check] = &[
     ("net: a denied connection is refused", connections),
     ("net: a denied datagram is not sent", datagrams),
     ("net: 0.0.0.0 and :: are this machine", this_machine),
+    ("net: a denied port is not bound", binding),
     ("net: sockets of other kinds are not made", other_kinds),
     ("net: a denied unix socket is left at once", unix_sockets),
 ];
 
+fn binding(ground: &Ground) {
+    ground.allowed(&ground.places[0], ["listen", "7010"]);
+    refused_by(ground, "listening", &["listen", "7009"], "bind");
+}
+
 /// The attempt fails with EPERM, and its process lives to say so.
 fn refused(ground: &Ground, words: &[&str], op: &str) {
+    refused_by(ground, "addresses", words, op);
+}
+
+fn refused_by(ground: &Ground, rule: &str, words: &[&str], op: &str) {
     let Guarded { done, events } = ground.attempt(&ground.places[0], words);
     assert_eq!(done.code(), 1, "{words:?}: {}", done.err());
     assert!(done.err().contains("refused: EPERM\n"), "{words:?}: {}", done.err());
     let event = events.denials().next().unwrap_or_else(|| panic!("{words:?}: nothing told\n{events}"));
     assert_eq!(
         (text(event, "/op"), text(event, "/verdict/rule"), text(event, "/verdict/backend")),
-        (op, "addresses", "cgroup"),
+        (op, rule, "cgroup"),
         "{words:?}: {event}"
     );
 }

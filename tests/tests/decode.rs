@@ -1,7 +1,7 @@
 //! Garbage instead of records: an error, never a panic, and never a text from outside the record.
 
 use guard::record::decode::{Body, decode};
-use guard_common::event::{Connect, Exec, Exit, Head, Kind, Open};
+use guard_common::event::{Attempt, Connect, Exec, Exit, Head, Kind, Open};
 use proptest::prelude::*;
 
 /// Length of the fixed part of a record of this kind.
@@ -10,6 +10,7 @@ fn fixed(kind: u8) -> usize {
         Some(Kind::Exec | Kind::Enrol) => size_of::<Exec>(),
         Some(Kind::Open) => size_of::<Open>(),
         Some(Kind::Connect) => size_of::<Connect>(),
+        Some(Kind::Attempt) => size_of::<Attempt>(),
         Some(Kind::Exit) => size_of::<Exit>(),
         Some(Kind::Fork | Kind::Doomed) | None => 0,
     };
@@ -20,6 +21,7 @@ fn texts(body: &Body) -> Vec<&[u8]> {
     match body {
         Body::Exec { path, cwd, session, call, argv, .. } => vec![&path[..], cwd, session, call, argv],
         Body::Open { path, .. } | Body::Connect { path, .. } => vec![path],
+        Body::Attempt { path, new_path, .. } => vec![path, new_path],
         Body::Fork | Body::Exit(_) | Body::Doomed => Vec::new(),
     }
 }
@@ -27,7 +29,7 @@ fn texts(body: &Body) -> Vec<&[u8]> {
 /// Bytes whose kind is mostly a known one and whose lengths are mostly small, so that much of it decodes.
 fn plausible() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![4 => Just(0_u8), 2 => 0..32_u8, 1 => any::<u8>()];
-    (0..9_u8, prop::collection::vec(byte, 0..512)).prop_map(|(kind, mut bytes)| {
+    (0..10_u8, prop::collection::vec(byte, 0..512)).prop_map(|(kind, mut bytes)| {
         let at = std::mem::offset_of!(Head, kind);
         if let Some(place) = bytes.get_mut(at) {
             *place = kind;

@@ -8,7 +8,7 @@ use guard::policy::OPS;
 use guard::record::event::{Event, Exit, Open, Process, Verdict};
 use guard::watch::LIFE;
 use guard_common::tree::{COUNTERS, TOLD_IN_EVENTS};
-use guard_common::words::{Action, Backend, Scope};
+use guard_common::words::{Action, Backend, How, Scope};
 use serde_json::{Value, to_value};
 
 /// What user space itself can lose.
@@ -61,6 +61,10 @@ fn whole() -> Event {
         op: "read",
         path: text(),
         inner_path: true,
+        new_path: text(),
+        how: Some("rename"),
+        target: Some(1),
+        signal: Some(15),
         argv: Some(Vec::new()),
         argv_cut: true,
         open: Some(open),
@@ -71,6 +75,7 @@ fn whole() -> Event {
         phase: text(),
         repo: text(),
         home: text(),
+        unenforced: vec!["delete"],
         session: text(),
         tree: text(),
         agent: text(),
@@ -106,7 +111,8 @@ fn every_word_is_explained() {
     let actions = Action::ALL.iter().map(|action| action.word());
     let scopes = Scope::ALL.iter().map(|scope| scope.word());
     let backends = [Backend::Signal, Backend::Cgroup].map(Backend::word);
-    for word in actions.chain(scopes).chain(backends) {
+    let hows = How::ALL.iter().map(|how| how.word());
+    for word in actions.chain(scopes).chain(backends).chain(hows) {
         assert!(page.contains(&format!("`{word}`")), "{word}");
     }
 }

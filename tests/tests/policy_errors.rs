@@ -147,17 +147,17 @@ fn operations() {
  --> policy.toml:4:7
   |
 4 | on = [\"raed\"]
-  |       ^^^^^^ expected one of `exec`, `read`, `write`, `connect`, `send` and `outlive`
+  |       ^^^^^^ expected one of `exec`, `read`, `write`, `create`, `delete`, `rename`, `link`, `chmod`, `connect`, `send`, `bind`, `signal`, `ptrace`, `mount`, `privilege` and `outlive`
   = help: did you mean `read`?
 "
     );
     assert_eq!(
         messages(&rule("on = [\"rename\", \"ptrace\", \"enrol\"]\naction = \"deny\"")),
-        [
-            "`rename` is not on this kernel yet: none of guard's backends decides it",
-            "`ptrace` is not on this kernel yet: none of guard's backends decides it",
-            "unknown operation `enrol`",
-        ]
+        ["unknown operation `enrol`"]
+    );
+    assert_eq!(
+        messages(&rule("on = [\"bind\"]\nto = [\"unix:/run/x\"]\naction = \"deny\"")),
+        ["`bind` is about internet addresses only"]
     );
     assert_eq!(
         messages("[default]\nraed = \"deny\"\nread = \"no\""),

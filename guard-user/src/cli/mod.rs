@@ -84,6 +84,9 @@ struct Common {
     /// Carry nothing out: compute, count and report every verdict only
     #[arg(long)]
     audit: bool,
+    /// Guard by a policy that denies what this kernel does not show: nothing of that is then prevented or recorded
+    #[arg(long)]
+    degrade: bool,
     /// Show the kernel programs' own diagnostics
     #[arg(long)]
     debug: bool,
@@ -123,6 +126,7 @@ impl Common {
             bulk_ring: self.bulk_ring,
             max_processes: self.max_processes,
             debug: self.debug,
+            degrade: self.degrade,
             ..Settings::default()
         }
     }

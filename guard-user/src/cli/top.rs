@@ -41,6 +41,9 @@ pub struct Top {
     /// Carry nothing out: compute, count and show every verdict only
     #[arg(long, requires = "standalone")]
     audit: bool,
+    /// Guard by a policy that denies what this kernel does not show: nothing of that is then prevented or recorded
+    #[arg(long, requires = "standalone")]
+    degrade: bool,
     /// Play a record that --events made, with its own timing; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]
     replay: Option<PathBuf>,
@@ -121,6 +124,7 @@ impl Top {
                 policy: self.policy.clone(),
                 events: self.events.clone(),
                 audit: self.audit,
+                degrade: self.degrade,
                 debug: false,
                 verdict_ring: settings.verdict_ring,
                 bulk_ring: settings.bulk_ring,

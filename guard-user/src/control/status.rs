@@ -47,6 +47,7 @@ pub async fn status(
         mode: snapshot.mode.to_owned(),
         policy: snapshot.policy.clone(),
         backends: snapshot.backends.clone(),
+        unenforced: snapshot.unenforced.clone(),
         protection: snapshot.protection.clone(),
         machine,
     }))

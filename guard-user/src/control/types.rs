@@ -29,6 +29,9 @@ pub struct Status {
     pub policy: PolicyInForce,
     /// The backends in use, the strongest first: `lsm`, `cgroup`, `signal`.
     pub backends: Vec<String>,
+    /// Operations that the policy denies and this kernel does not show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unenforced: Vec<String>,
     /// What becomes of each kind of operation where it is denied.
     pub protection: Vec<Protection>,
     /// Numbers of the whole machine; absent for callers who may see their own sessions only.

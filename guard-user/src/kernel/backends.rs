@@ -6,6 +6,7 @@ use aya::programs::{LsmAttachType, ProgramType};
 use aya::sys::is_program_supported;
 
 use super::btf::Types;
+use super::hooks::HOOKS;
 use super::securityfs;
 
 /// What becomes of an operation that is denied.
@@ -71,15 +72,63 @@ pub fn lsm_in_force() -> bool {
         && is_program_supported(ProgramType::Lsm(LsmAttachType::Mac)).unwrap_or(false)
 }
 
+/// What is so only where a security hook is asked.
+struct ByHook {
+    op: Op,
+    what: &'static str,
+    hook: &'static str,
+}
+
+/// [`Hold::how`] of what no program of guard's is asked about.
+const NOT_SEEN: &str = "not seen";
+/// The same where it depends on the hook.
+const PREVENTED: &str = "prevented";
+
+const fn by_hook(op: Op, what: &'static str, hook: &'static str) -> ByHook {
+    ByHook { op, what, hook }
+}
+
+/// What is seen by its own security hook only, and prevented there.
+const BY_HOOK: &[ByHook] = &[
+    by_hook(Op::Read, "moving what may not be read to a name where it may be", "path_rename"),
+    by_hook(Op::Write, "truncating a file by its name", "path_truncate"),
+    by_hook(Op::Create, "making a file, device node, named pipe or unix socket", "path_mknod"),
+    by_hook(Op::Create, "making a folder", "path_mkdir"),
+    by_hook(Op::Delete, "removing a file", "path_unlink"),
+    by_hook(Op::Delete, "removing a folder", "path_rmdir"),
+    by_hook(Op::Rename, "renaming a file or folder", "path_rename"),
+    by_hook(Op::Link, "making a hard link", "path_link"),
+    by_hook(Op::Link, "making a symbolic link", "path_symlink"),
+    by_hook(Op::Chmod, "changing permissions", "path_chmod"),
+    by_hook(Op::Chmod, "changing owner or group", "path_chown"),
+    by_hook(Op::Signal, "sending a signal out of the session", "task_kill"),
+    by_hook(Op::Ptrace, "tracing a process, using its memory or taking its descriptors", "ptrace_access_check"),
+    by_hook(Op::Mount, "mounting", "sb_mount"),
+    by_hook(Op::Mount, "taking a mount to another place", "move_mount"),
+    by_hook(Op::Mount, "unmounting", "sb_umount"),
+    by_hook(Op::Mount, "replacing the root of the mount namespace", "sb_pivotroot"),
+    by_hook(Op::Mount, "making a user namespace", "userns_create"),
+    by_hook(
+        Op::Privilege,
+        "executing a program with another user's rights or more capabilities",
+        "bprm_creds_from_file",
+    ),
+    by_hook(Op::Privilege, "becoming root", "task_fix_setuid"),
+    by_hook(Op::Privilege, "loading a kernel module or another kernel", "kernel_read_file"),
+    by_hook(Op::Privilege, "calling bpf", "bpf"),
+];
+
 const fn hold(op: Op, what: &'static str, reach: Reach, backend: Backend, how: &'static str) -> Hold {
     Hold { op, what, reach, backend, how }
 }
 
 /// What a kernel lets guard do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abilities {
     /// Programs on security hooks are asked ([`lsm_in_force`]).
     pub lsm: bool,
+    /// Security hooks that guard can't be on all the same.
+    pub without: Vec<&'static str>,
     /// What is done through `io_uring` is seen where no security hook is asked ([`sees_uring`]); `None` where nothing is to
     /// be said of it.
     pub uring: Option<bool>,
@@ -87,6 +136,17 @@ pub struct Abilities {
 
 /// [`Hold::what`] of execs that only their words tell apart, which are not there yet when the kernel asks.
 pub const EXEC_BY_WORDS: &str = "executing a program, where its words or its standard input decide";
+impl Abilities {
+    /// Those of this machine, as far as that can be said without loading guard's programs. Nothing is said of `io_uring`.
+    #[must_use]
+    pub fn of_this_machine(types: Option<&Types>) -> Self {
+        let lsm = lsm_in_force();
+        let missing =
+            |types| HOOKS.iter().filter(|hook| hook.missing(types).is_some()).map(|hook| hook.name).collect();
+        Self { lsm, without: types.filter(|_| lsm).map(missing).unwrap_or_default(), uring: None }
+    }
+}
+
 const KILLED: &str = "contained: killed before its first instruction";
 const NETWORK: &str = "TCP connections, UDP connections and datagrams, IPv4 and IPv6";
 const THROUGH: &str = "prevented, through io_uring too";
@@ -96,10 +156,11 @@ const NOT_MADE: &str = "prevented: the socket is not made where rules deny an ad
 pub const OTHER_FAMILIES: &str = "packet sockets, vsock and sockets of other families";
 
 /// What is so on every kernel that guard runs on.
-const ALWAYS: [Hold; 4] = [
+const ALWAYS: [Hold; 5] = [
     hold(Op::Connect, NETWORK, Reach::Prevented, Backend::Cgroup, THROUGH),
     hold(Op::Send, NETWORK, Reach::Prevented, Backend::Cgroup, THROUGH),
     hold(Op::Send, OTHER_INTERNET, Reach::Prevented, Backend::Cgroup, NOT_MADE),
+    hold(Op::Bind, "binding a socket to an internet address", Reach::Prevented, Backend::Cgroup, THROUGH),
     hold(
         Op::Outlive,
         "outliving the session",
@@ -160,7 +221,7 @@ const BY_LSM: [Hold; 8] = [
         "opening a file to write",
         Reach::Prevented,
         Backend::Lsm,
-        "prevented, before it is truncated; what `O_CREAT` has created stays",
+        "prevented, before it is created or truncated",
     ),
     hold(
         Op::Read,
@@ -176,9 +237,17 @@ const BY_LSM: [Hold; 8] = [
 
 /// What guard can do, operation by operation.
 #[must_use]
-pub fn holds(abilities: Abilities) -> Vec<Hold> {
+pub fn holds(abilities: &Abilities) -> Vec<Hold> {
     let mut holds = ALWAYS.to_vec();
     holds.extend_from_slice(if abilities.lsm { &BY_LSM } else { &BY_SIGNAL });
+    holds.extend(BY_HOOK.iter().map(|by| {
+        let (reach, backend, how) = if abilities.lsm && !abilities.without.contains(&by.hook) {
+            (Reach::Prevented, Backend::Lsm, PREVENTED)
+        } else {
+            (Reach::NotSeen, Backend::None, NOT_SEEN)
+        };
+        hold(by.op, by.what, reach, backend, how)
+    }));
     if let Some(seen) = abilities.uring {
         let (reach, backend, how) = match (abilities.lsm, seen) {
             (true, _) => (Reach::Prevented, Backend::Lsm, "prevented"),
@@ -192,4 +261,12 @@ pub fn holds(abilities: Abilities) -> Vec<Hold> {
         ]);
     }
     holds
+}
+
+/// Operations that no way of attempting them is seen of.
+#[must_use]
+pub fn blind(abilities: &Abilities) -> Vec<Op> {
+    let holds = holds(abilities);
+    let seen = |op: Op| holds.iter().any(|hold| hold.op == op && hold.reach != Reach::NotSeen);
+    Op::ALL.iter().copied().filter(|&op| op != Op::Enrol && !seen(op)).collect()
 }

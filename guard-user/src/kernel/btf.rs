@@ -24,11 +24,14 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_TYPE_TAG: u32 = 18;
 
 /// Bytes of the part that all types have.
 const TYPE_BYTES: usize = 12;
+/// Bytes of a function's argument.
+const ARGUMENT_BYTES: usize = 8;
 /// Bytes of a structure's member.
 const MEMBER_BYTES: usize = 12;
 
@@ -109,6 +112,34 @@ impl Types {
                 _ => return None,
             }
         }
+    }
+
+    /// Number of arguments of a function; `None` if this kernel has no such function.
+    #[must_use]
+    pub fn function_arguments(&self, name: &str) -> Option<usize> {
+        Some(self.arguments(name)?.len())
+    }
+
+    /// Whether structures are among the arguments of a function; `None` if this kernel has no such function.
+    #[must_use]
+    pub fn takes_structures(&self, name: &str) -> Option<bool> {
+        let is_structure = |id: u32| {
+            let at = *self.positions.get(self.strip(id)? as usize)?;
+            Some(matches!(self.word(at + 4)? >> 24 & 0x1f, KIND_STRUCT | KIND_UNION))
+        };
+        Some(self.arguments(name)?.into_iter().any(|id| is_structure(id).unwrap_or(false)))
+    }
+
+    /// Types of a function's arguments.
+    fn arguments(&self, name: &str) -> Option<Vec<u32>> {
+        let is_it = |at: usize| {
+            self.word(at + 4).is_some_and(|info| info >> 24 & 0x1f == KIND_FUNC)
+                && self.word(at).and_then(|offset| self.string(offset)) == Some(name)
+        };
+        let at = self.positions.iter().copied().find(|at| is_it(*at))?;
+        let prototype = *self.positions.get(self.word(at + 8)? as usize)?;
+        let count = (self.word(prototype + 4)? & 0xffff) as usize;
+        (0..count).map(|i| self.word(prototype + TYPE_BYTES + i * ARGUMENT_BYTES + 4)).collect()
     }
 
     /// Offset in bits and type of a member, also of one inside an unnamed structure or union.

@@ -1,24 +1,25 @@
 //! Loading and attaching the programs, and the maps that are shared with them.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Lsm, Program, ProgramError};
+use aya::programs::Program;
 use aya::sys::{Stats, enable_stats};
-use aya::{Btf, Ebpf, EbpfLoader};
-use guard_common::offsets::{HOOK_FILE, HOOK_SLOTS, HOOK_SOCKET, HOOK_UNIX};
+use aya::{Ebpf, EbpfLoader};
+use guard_common::offsets::HOOK_SLOTS;
 use guard_common::table::{Block, Classes, NO_WORD, VERSION};
 use guard_common::tree::{
     COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, PipeKey, Places,
 };
 use guard_common::words::Backend;
 
+use super::backends::Abilities;
 use super::gauge::Gauge;
 use super::mounts::{self, MountTable};
+use super::programs::Programs;
 use super::{backends, offsets};
 use crate::policy::{self, Compiled, Tables};
 
@@ -27,32 +28,8 @@ const PROGRAMS_PER_CPU: u32 = 4;
 /// Inner maps of different sizes may replace each other.
 const BPF_F_INNER_MAP: u32 = 0x1000;
 
-/// The tracepoints: program, hook.
-const TRACEPOINTS: &[(&str, &str)] = &[
-    // In this order: a process that forks or execs while the others are being attached is already followed.
-    ("on_fork", "sched_process_fork"),
-    ("on_exit", "sched_process_exit"),
-    ("on_sys_exit", "sys_exit"),
-    ("on_exec", "sched_process_exec"),
-];
-
-/// The program of the control group's hook for new internet sockets.
-const SOCKET_PROGRAM: &str = "on_sock_create";
-
-/// The programs of the control group's hooks for addresses.
-const CGROUP_PROGRAMS: &[&str] = &["on_connect4", "on_connect6", "on_sendmsg4", "on_sendmsg6"];
-
-/// The security hooks' programs: program, hook, and what they take over (`HOOK_*`), if they take it over from others.
-const HOOKS: &[(&str, &str, u32)] = &[
-    ("on_file_open", "file_open", HOOK_FILE),
-    ("on_file_receive", "file_receive", 0),
-    ("on_bprm_check", "bprm_check_security", 0),
-    ("on_unix_connect", "unix_stream_connect", HOOK_UNIX),
-    ("on_unix_send", "unix_may_send", 0),
-    ("on_socket_create", "socket_create", HOOK_SOCKET),
-];
-
 /// What can be chosen at load.
+#[expect(clippy::struct_excessive_bools, reason = "choices that have nothing to do with each other")]
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Match every executable on the machine against the agents' patterns, not only those in trees.
@@ -65,6 +42,8 @@ pub struct Settings {
     pub max_processes: u32,
     /// Show the programs' own diagnostics.
     pub debug: bool,
+    /// Guard by a policy that denies what this kernel does not show.
+    pub degrade: bool,
     /// Have the kernel measure how long programs run: all of the machine's, as long as this one is loaded.
     pub program_stats: bool,
 }
@@ -77,6 +56,7 @@ impl Default for Settings {
             bulk_ring: 4 << 20,
             max_processes: 16384,
             debug: false,
+            degrade: false,
             program_stats: false,
         }
     }
@@ -84,7 +64,7 @@ impl Default for Settings {
 
 /// The loaded programs. Dropping it detaches them.
 pub struct Kernel {
-    ebpf: Ebpf,
+    programs: Programs,
     members: HashMap<MapData, u32, Member>,
     places: HashMap<MapData, Id, Places>,
     ended_calls: HashMap<MapData, Id, u8>,
@@ -99,13 +79,8 @@ pub struct Kernel {
     active_place: u32,
     /// Whether opens through `io_uring` are seen.
     pub sees_uring: bool,
-    /// Security hooks that guard's programs are on.
-    on_hooks: Vec<&'static str>,
-    /// Loaded, and not attached yet.
-    hooks: Vec<&'static (&'static str, &'static str, u32)>,
-    taken_over: Array<MapData, u32>,
-    /// Those that this kernel refuses, and why.
-    pub refused_hooks: Vec<(&'static str, String)>,
+    /// Whether security hooks are asked.
+    lsm: bool,
     /// Processes that can be guarded at once.
     pub max_processes: u32,
     /// As long as it is open, the kernel measures.
@@ -138,6 +113,8 @@ impl Kernel {
         let types = offsets::kernel_types()?;
         let found = offsets::find(&types)?;
         let sees_uring = backends::sees_uring(&types);
+        // The hook has been told them since 5.19; `security_path_rename` always was.
+        let rename_has_flags = types.function_arguments("bpf_lsm_path_rename") > Some(4);
         drop(types);
         raise_memlock();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!(error).context(what))? as u32;
@@ -149,6 +126,7 @@ impl Kernel {
             verdict_wake: (settings.verdict_ring / 16).min(64 << 10),
             mount_namespaces: mounts::namespaces()?,
             hook_slots: cpus * PROGRAMS_PER_CPU,
+            rename_has_flags: u32::from(rename_has_flags),
         };
         let slots = PROGRAMS_PER_CPU + if lsm { HOOK_SLOTS } else { 0 };
         let mut loader = EbpfLoader::new();
@@ -177,73 +155,21 @@ impl Kernel {
             active: Array::try_from(take(&mut ebpf, "ACTIVE")?)?,
             active_place: 1,
             sees_uring,
-            on_hooks: Vec::new(),
-            hooks: Vec::new(),
-            taken_over: Array::try_from(take(&mut ebpf, "HOOKS")?)?,
-            refused_hooks: Vec::new(),
+            lsm,
             max_processes: settings.max_processes,
             stats: None,
-            ebpf,
+            programs: Programs::load(ebpf, lsm, sees_uring, policy)?,
         };
         if settings.program_stats {
             let stats = enable_stats(Stats::RunTime).context("this kernel does not measure how long programs run")?;
             kernel.stats = Some(stats);
         }
-        kernel.load_programs(settings.debug)?;
-        if lsm {
-            kernel.load_hooks()?;
+        if settings.debug {
+            kernel.programs.show_diagnostics()?;
         }
         kernel.install(policy, |_, _| Ok(()))?;
         kernel.set_homes()?;
         Ok(kernel)
-    }
-
-    fn load_programs(&mut self, debug: bool) -> anyhow::Result<()> {
-        let btf = Btf::from_sys_fs().context("this kernel's BTF can't be read")?;
-        for (name, hook) in TRACEPOINTS {
-            self.tracepoint(name)?.load(hook, &btf).map_err(|error| refused(name, error))?;
-        }
-        if self.sees_uring {
-            self.tracepoint("on_uring_complete")?
-                .load("io_uring_complete", &btf)
-                .map_err(|error| refused("on_uring_complete", error))?;
-        }
-        for name in CGROUP_PROGRAMS {
-            self.cgroup_program(name)?.load().map_err(|error| refused(name, error))?;
-        }
-        self.socket_program()?.load().map_err(|error| refused(SOCKET_PROGRAM, error))?;
-        if debug {
-            super::diagnostics::show(&mut self.ebpf)?;
-        }
-        Ok(())
-    }
-
-    /// Loads what goes on security hooks. One that this kernel lacks or refuses is left out, by its name.
-    fn load_hooks(&mut self) -> anyhow::Result<()> {
-        let btf = Btf::from_sys_fs().context("this kernel's BTF can't be read")?;
-        for hook in HOOKS {
-            let (program, name, _) = hook;
-            match self.hook_program(program)?.load(name, &btf) {
-                Ok(()) => self.hooks.push(hook),
-                Err(error) => self.refused_hooks.push((name, format!("{:#}", refused(program, error)))),
-            }
-        }
-        Ok(())
-    }
-
-    /// Attaches what is on security hooks, and says so to the others, which leave to them what they judge.
-    fn attach_hooks(&mut self) -> anyhow::Result<()> {
-        let mut taken_over = 0;
-        for (program, name, takes_over) in std::mem::take(&mut self.hooks) {
-            match self.hook_program(program)?.attach() {
-                Ok(_) => {
-                    taken_over |= takes_over;
-                    self.on_hooks.push(name);
-                }
-                Err(error) => self.refused_hooks.push((name, error.to_string())),
-            }
-        }
-        self.taken_over.set(0, taken_over, 0).context("the security hooks could not be put in force")
     }
 
     /// Attaches the programs; from here on, what the policy forbids is stopped.
@@ -251,31 +177,35 @@ impl Kernel {
     /// # Errors
     /// Names the hook that refused.
     pub fn attach(&mut self) -> anyhow::Result<()> {
-        let cgroup_path = cgroup_root()?;
-        let cgroup = File::open(&cgroup_path)
-            .with_context(|| format!("the control group {} can't be opened", cgroup_path.display()))?;
-        for name in CGROUP_PROGRAMS {
-            self.cgroup_program(name)?.attach(&cgroup, CgroupAttachMode::Single).with_context(|| {
-                format!("{name} could not be attached to the control group {}", cgroup_path.display())
-            })?;
-        }
-        self.socket_program()?.attach(&cgroup, CgroupAttachMode::Single).with_context(|| {
-            format!("{SOCKET_PROGRAM} could not be attached to the control group {}", cgroup_path.display())
-        })?;
-        if self.sees_uring {
-            self.tracepoint("on_uring_complete")?.attach().context("io_uring_complete refused guard's program")?;
-        }
-        for (name, hook) in TRACEPOINTS {
-            self.tracepoint(name)?.attach().with_context(|| format!("{hook} refused guard's program"))?;
-        }
-        self.attach_hooks()
+        self.programs.attach()
+    }
+
+    /// The security hooks that this kernel keeps guard from, and why.
+    #[must_use]
+    pub fn refused_hooks(&self) -> &[(&'static str, String)] {
+        self.programs.refused()
     }
 
     /// The backends in use, the strongest first.
     #[must_use]
     pub fn backends(&self) -> Vec<Backend> {
-        let lsm = (!self.on_hooks.is_empty()).then_some(Backend::Lsm);
+        let lsm = self.programs.on_hooks().then_some(Backend::Lsm);
         lsm.into_iter().chain([Backend::Cgroup, Backend::Signal]).collect()
+    }
+
+    /// What can be done here, with the hooks that were refused when they were needed.
+    #[must_use]
+    pub fn abilities(&self) -> Abilities {
+        let without = self.programs.refused().iter().map(|(hook, _)| *hook).collect();
+        Abilities { lsm: self.lsm, without, uring: Some(self.sees_uring) }
+    }
+
+    /// Has the programs in place that a policy needs, before it is [put in force](Self::install).
+    ///
+    /// # Errors
+    /// If the kernel's types can't be read any more.
+    pub fn prepare(&mut self, policy: &Compiled) -> anyhow::Result<()> {
+        self.programs.want(policy)
     }
 
     /// Puts a policy in force, at once and whole.
@@ -369,7 +299,7 @@ impl Kernel {
     /// If they were taken before.
     pub fn take_rings(&mut self) -> anyhow::Result<(Ring, Ring)> {
         let mut ring = |map: &str, name| -> anyhow::Result<Ring> {
-            let map = take(&mut self.ebpf, map)?;
+            let map = self.programs.take_map(map).with_context(|| missing(map))?;
             let gauge = Gauge::of(&map, name)?;
             Ok(Ring { buffer: RingBuf::try_from(map)?, gauge })
         };
@@ -485,7 +415,7 @@ impl Kernel {
             let run = measured.then(|| (info.run_time(), info.run_count()));
             Some(ProgramRun { name: name.to_owned(), run })
         };
-        let mut programs: Vec<ProgramRun> = self.ebpf.programs().filter_map(run).collect();
+        let mut programs: Vec<ProgramRun> = self.programs.all().filter_map(run).collect();
         programs.sort_by(|one, other| one.name.cmp(&other.name));
         programs
     }
@@ -524,41 +454,14 @@ impl Kernel {
         }
         Ok(())
     }
-
-    fn tracepoint(&mut self, name: &str) -> anyhow::Result<&mut BtfTracePoint> {
-        let program = self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))?;
-        Ok(program.try_into()?)
-    }
-
-    fn hook_program(&mut self, name: &str) -> anyhow::Result<&mut Lsm> {
-        let program = self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))?;
-        Ok(program.try_into()?)
-    }
-
-    fn socket_program(&mut self) -> anyhow::Result<&mut CgroupSock> {
-        let program = self.ebpf.program_mut(SOCKET_PROGRAM).context("there is no program for new sockets")?;
-        Ok(program.try_into()?)
-    }
-
-    fn cgroup_program(&mut self, name: &str) -> anyhow::Result<&mut CgroupSockAddr> {
-        let program = self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))?;
-        Ok(program.try_into()?)
-    }
 }
 
 fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
-    ebpf.take_map(name).with_context(|| format!("the programs have no map {name} left to take"))
+    ebpf.take_map(name).with_context(|| missing(name))
 }
 
-/// The error for a program that the verifier turned down, with its last words.
-fn refused(name: &str, error: ProgramError) -> anyhow::Error {
-    if let ProgramError::LoadError { io_error, verifier_log } = &error {
-        let log = verifier_log.to_string();
-        let tail: Vec<_> = log.lines().rev().take(12).collect();
-        let tail: Vec<_> = tail.into_iter().rev().collect();
-        return anyhow!("the kernel refused program {name}: {io_error}\n{}", tail.join("\n"));
-    }
-    anyhow!(error).context(format!("the kernel refused program {name}"))
+fn missing(map: &str) -> String {
+    format!("the programs have no map {map} left to take")
 }
 
 /// Copies a path without the `/` at its end; its length, or 0 if it does not fit or is the root.

@@ -4,15 +4,17 @@ mod backends;
 pub mod btf;
 mod diagnostics;
 mod gauge;
+mod hooks;
 mod load;
 pub mod mounts;
 mod offsets;
+mod programs;
 mod requirements;
 pub mod securityfs;
 mod signal;
 
 pub use backends::{
-    Abilities, EXEC_BY_WORDS, Hold, OTHER_FAMILIES, Reach, holds, lsm_in_force, security_modules, sees_uring,
+    Abilities, EXEC_BY_WORDS, Hold, OTHER_FAMILIES, Reach, blind, holds, lsm_in_force, security_modules, sees_uring,
 };
 pub use gauge::Gauge;
 pub use load::{Kernel, ProgramRun, Ring, Settings, cgroup_root};

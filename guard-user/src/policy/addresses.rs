@@ -34,7 +34,13 @@ impl Builder {
         let sequences: Vec<_> = self.entries.iter().map(|entry| (entry, entry.net.sequences())).collect();
         let classes = Classes::new(None, sequences.iter().flat_map(|(_, all)| all.iter().flatten().copied()));
         if self.entries.is_empty() {
-            return Ok(Family { classes, automata: Vec::new(), anchors: 0 });
+            return Ok(Family {
+                classes,
+                automata: Vec::new(),
+                anchors: 0,
+                leading: Vec::new(),
+                anywhere: Vec::new(),
+            });
         }
         let limit = (CELLS / (classes.count + 1)).min(usize::from(u16::MAX));
         // A segment is a rule's addresses, or its exceptions: then ends that are alike are one.
@@ -65,7 +71,14 @@ impl Builder {
             let what = format!("more than {MAX_LIST_LEN} rules name one address");
             return Err(Excess { what, help: "put what has one action into one rule", rules });
         }
-        Ok(Family { classes, automata: vec![Built { looks: "addresses", dfa, lists }], anchors: 1 << NODE_ROOT })
+        let built = Built { looks: "addresses", dfa, lists, leads: Vec::new() };
+        Ok(Family {
+            classes,
+            automata: vec![built],
+            anchors: 1 << NODE_ROOT,
+            leading: Vec::new(),
+            anywhere: Vec::new(),
+        })
     }
 }
 

@@ -117,6 +117,9 @@ pub struct Dfa {
     pub ends: Vec<Rc<[u32]>>,
     /// Start states: one for each anchor, or one for all.
     pub starts: Vec<u16>,
+    /// Segments under way in each state in which a component begins, and how many of their components are still to come;
+    /// none in other states, and none that may begin anywhere.
+    pub under_way: Vec<Vec<(u32, usize)>>,
 }
 
 /// The automaton would be too large. Holds how often each segment stood in a state.
@@ -226,7 +229,8 @@ impl<'a> Program<'a> {
         // A key is 1 where a component starts, else 0, and the nodes in order.
         let mut keys: Vec<Rc<[u32]>> = vec![Rc::from([u32::MAX])];
         let mut numbers: HashMap<Rc<[u32]>, u16> = HashMap::new();
-        let mut dfa = Dfa { next: vec![0; classes], ends: vec![Rc::from([])], starts: Vec::new() };
+        let mut dfa =
+            Dfa { next: vec![0; classes], ends: vec![Rc::from([])], starts: Vec::new(), under_way: Vec::new() };
         let mut intern = |key: &[u32], keys: &mut Vec<Rc<[u32]>>| -> u16 {
             if let Some(&number) = numbers.get(key) {
                 return number;
@@ -281,7 +285,41 @@ impl<'a> Program<'a> {
                 return Err(self.too_large(&keys));
             }
         }
+        dfa.under_way = self.under_way(&dfa, &keys);
         Ok(dfa)
+    }
+
+    /// See [`Dfa::under_way`].
+    fn under_way(&self, dfa: &Dfa, keys: &[Rc<[u32]>]) -> Vec<Vec<(u32, usize)>> {
+        let mut begins = vec![false; keys.len()];
+        let after_separator = dfa.next.chunks(self.classes.count).filter_map(|row| row.get(self.classes.separator?));
+        for &state in dfa.starts.iter().chain(after_separator) {
+            begins[usize::from(state)] = true;
+        }
+        let under_way = |(state, key): (usize, &Rc<[u32]>)| {
+            let nodes = if begins[state] && state > 0 { &key[1..] } else { &[] };
+            let mut segments: Vec<(u32, usize)> =
+                nodes.iter().map(|&node| (self.segment[node as usize], self.to_come(node))).collect();
+            segments.sort_unstable();
+            segments.dedup();
+            segments
+        };
+        keys.iter().enumerate().map(under_way).collect()
+    }
+
+    /// Components that are still to come from the beginning of one, where `node` stands.
+    fn to_come(&self, mut node: u32) -> usize {
+        let mut components = 1;
+        loop {
+            node = match self.nodes[node as usize] {
+                Node::Set { next, .. } | Node::Star { next } => next,
+                Node::Sep { next } => {
+                    components += 1;
+                    next
+                }
+                Node::End { .. } => return components,
+            };
+        }
     }
 
     fn too_large(&self, keys: &[Rc<[u32]>]) -> TooLarge {

@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
         let Some(&first) = ops.first() else { return Vec::new() };
         let needed: &[&str] = match first {
             Op::Exec => &["argv", "path"],
-            Op::Connect | Op::Send => &["to"],
+            Op::Connect | Op::Send | Op::Bind => &["to"],
             Op::Outlive => &[],
             _ => &["path"],
         };
@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
         }
         let things = match first {
             Op::Exec => self.commands(fields, places),
-            Op::Connect | Op::Send => self.targets(fields, places),
+            Op::Connect | Op::Send | Op::Bind => self.targets(fields, places),
             Op::Outlive => vec![Thing::Itself],
             _ => self.paths(fields, places).into_iter().map(Thing::File).collect(),
         };

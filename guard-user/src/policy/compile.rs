@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use guard_common::table::{
     ANCHORS, Automaton, Block, FAMILIES, FAMILY_ARGV, FAMILY_NET, FAMILY_PATH, FAMILY_ROWS, FIRES_EXCEPT, FIRES_TO,
-    Firing, MAX_AUTOMATA, MAX_CLASSES, MAX_FIRINGS, MAX_LISTS, MAX_RULES, Meta, NEED_ARGV, NEED_NETWORK_STDIN,
-    NEED_OBJECT, NO_SEPARATOR, NO_WORD, VERSION,
+    Firing, LEADS_ANYWHERE, MAX_AUTOMATA, MAX_CLASSES, MAX_FIRINGS, MAX_LISTS, MAX_RULES, Meta, NEED_ARGV,
+    NEED_NETWORK_STDIN, NEED_OBJECT, NO_SEPARATOR, NO_WORD, VERSION,
 };
 use guard_common::tree::NO_AGENT;
 use guard_common::words::{Action, Mode, Op, Scope};
 
 use super::addresses;
+use super::ahead::{Leads, Weight};
 use super::argv;
 use super::failure::{Finding, Problem};
 use super::family::{self, Built, Excess, Family};
@@ -97,7 +98,29 @@ impl Compiled {
     /// Whether a rule or default can refuse something on the network.
     #[must_use]
     pub fn needs_net(&self) -> bool {
-        self.can_refuse(Op::Connect) || self.can_refuse(Op::Send)
+        [Op::Connect, Op::Send, Op::Bind].into_iter().any(|op| self.can_refuse(op))
+    }
+
+    /// Whether a rule is about `op`, or a default does anything but let it pass.
+    #[must_use]
+    pub fn is_about(&self, op: Op) -> bool {
+        let meta = self.meta();
+        Scope::ALL.iter().any(|&scope| {
+            meta.applies[op as usize][scope as usize].iter().any(|rules| *rules != 0)
+                || meta.default[op as usize][scope as usize] != Action::Allow as u8
+        })
+    }
+
+    /// The rules that deny `op`.
+    pub fn denials_of(&self, op: Op) -> impl Iterator<Item = &RuleInfo> {
+        let meta = self.meta();
+        let denies = move |number: usize| {
+            let (word, bit) = (number / 64, 1 << (number % 64));
+            Scope::ALL
+                .iter()
+                .any(|&scope| meta.applies[op as usize][scope as usize][word] & meta.denies[word] & bit != 0)
+        };
+        self.rules.iter().enumerate().filter(move |(number, _)| denies(*number)).map(|(_, rule)| rule)
     }
 
     /// Whether a rule or default can refuse `op`.
@@ -142,6 +165,9 @@ pub fn compile(
         writer.family(number, family).map_err(|what| vec![Problem::whole(format!("{TOO_LARGE}: {what}"))])?;
     }
     writer.share_empty(&families);
+    writer
+        .leading(&families[FAMILY_PATH].leading)
+        .map_err(|what| vec![Problem::whole(format!("{TOO_LARGE}: {what}"))])?;
     let mut blocks = writer.blocks;
     let meta = Meta::of_mut(&mut blocks[0]);
     meta.version = VERSION;
@@ -152,6 +178,7 @@ pub fn compile(
     meta.family[FAMILY_ARGV].separator = 0;
     meta.family[FAMILY_NET].separator = NO_SEPARATOR;
     fill_rules(meta, policy);
+    fill_weights(meta, policy, &families[FAMILY_PATH]);
     fill_who(meta, policy, &numbers);
     let mut rules: Vec<RuleInfo> = policy.rules.iter().zip(lines).map(|(rule, &line)| info(rule, line)).collect();
     rules.extend(policy.agents.iter().zip(agent_lines).map(|(agent, &line)| {
@@ -273,7 +300,30 @@ fn build_families(policy: &Policy, numbers: &Numbers<'_>) -> Result<[Family; FAM
         words.add(&argv::command(&["guard", "phase", &phase.name]), number, 0);
         phase.marker.iter().for_each(|pattern| words.add(pattern, number, 0));
     }
-    Ok([paths.build()?, words.build()?, net.build()?])
+    Ok([paths.build(&weights(policy))?, words.build(&[])?, net.build()?])
+}
+
+/// What each rule is to things that are moved.
+fn weights(policy: &Policy) -> Vec<Weight> {
+    let mut kinds = Vec::new();
+    let mut weights = Vec::new();
+    for (number, rule) in policy.rules.iter().enumerate() {
+        let decides_before =
+            |later: &Rule| later.action >= Action::Deny && later.ops.iter().any(|op| rule.ops.contains(op));
+        if rule.action < Action::Deny && !policy.rules[number..].iter().any(decides_before) {
+            weights.push(None);
+            continue;
+        }
+        // One that excepts something stands for no other: where it is excepted, the others are not.
+        let own = rule.has_except().then_some(number);
+        let kind = (&rule.ops, rule.scope, &rule.by, rule.phases, rule.network_stdin, rule.action, &rule.argv, own);
+        let known = kinds.iter().position(|known| *known == kind).unwrap_or(kinds.len());
+        if known == kinds.len() {
+            kinds.push(kind);
+        }
+        weights.push(Some(known));
+    }
+    weights
 }
 
 impl Target {
@@ -334,8 +384,13 @@ impl Writer {
         let stride = family.classes.count + first;
         let mut block = [0; MAX_AUTOMATA];
         let mut begin = [[0; MAX_AUTOMATA]; ANCHORS];
+        let mut leads = [0; MAX_AUTOMATA];
         for (index, built) in family.automata.iter().enumerate() {
             block[index] = self.automaton(built, family.classes.count, first)?;
+            if !built.leads.is_empty() {
+                leads[index] = (built.lists.len() * stride) as u32;
+                self.leads(block[index], leads[index] as usize, &built.leads)?;
+            }
             for (anchor, row) in begin.iter_mut().enumerate() {
                 let starts = &built.dfa.starts;
                 row[index] = if starts.len() == 1 { starts[0] } else { starts[anchor] };
@@ -351,6 +406,7 @@ impl Writer {
         entry.stride = stride as u32;
         entry.anchors = family.anchors;
         entry.block = block;
+        entry.leads = leads;
         entry.start = begin;
         for (class, &zero_based) in entry.class.iter_mut().zip(&family.classes.of) {
             *class = zero_based + first as u8;
@@ -392,6 +448,32 @@ impl Writer {
         self.firings += firings.len();
         self.lists.insert(firings.to_vec(), number as u16);
         Ok(number as u16)
+    }
+
+    /// Writes what each state of an automaton leads to behind its rows, from cell `first` on.
+    fn leads(&mut self, block: u32, first: usize, leads: &[Leads]) -> Result<(), String> {
+        let lists = leads.iter().map(|leads| self.lead(leads)).collect::<Result<Vec<u16>, String>>()?;
+        let cells = &mut Automaton::of_mut(&mut self.blocks[block as usize]).cells;
+        cells[first..first + lists.len()].copy_from_slice(&lists);
+        Ok(())
+    }
+
+    /// Writes what nodes lead to.
+    fn leading(&mut self, leading: &[(u16, Leads)]) -> Result<(), String> {
+        for (number, (node, leads)) in leading.iter().enumerate() {
+            let list = self.lead(leads)?;
+            Meta::of_mut(&mut self.blocks[0]).leading[number] = u32::from(*node) << 16 | u32::from(list);
+        }
+        Meta::of_mut(&mut self.blocks[0]).leading_nodes = leading.len() as u32;
+        Ok(())
+    }
+
+    /// The number of the list of what a place leads to.
+    fn lead(&mut self, leads: &Leads) -> Result<u16, String> {
+        match leads {
+            Leads::To(firings) => self.list(firings),
+            Leads::Anywhere => Ok(LEADS_ANYWHERE),
+        }
     }
 
     /// Lets families without patterns share a block: a walk in state 0 reads only the dead row's zeros.
@@ -446,6 +528,18 @@ fn fill_rules(meta: &mut Meta, policy: &Policy) {
         meta.applies[Op::Enrol as usize][0][word] |= bit;
         meta.applies[Op::Enrol as usize][1][word] |= bit;
         meta.needs[Op::Enrol as usize][NEED_OBJECT][word] |= bit;
+    }
+}
+
+/// Which rules matter to what is moved, and which of them wherever it lies.
+fn fill_weights(meta: &mut Meta, policy: &Policy, paths: &Family) {
+    for (number, weight) in weights(policy).iter().enumerate() {
+        meta.weighs[number / 64] |= u64::from(weight.is_some()) << (number % 64);
+    }
+    for firing in &paths.anywhere {
+        let rule = usize::from(firing.rule);
+        let set = if firing.flags & FIRES_EXCEPT == 0 { &mut meta.anywhere } else { &mut meta.anywhere_except };
+        set[rule / 64] |= 1 << (rule % 64);
     }
 }
 

@@ -11,6 +11,7 @@ use guard_common::table::{
     MAX_LIST_LEN, MAX_NODES, NODE_FIRST_FREE,
 };
 
+use super::ahead::{Ahead, Leads, Weight};
 use super::automaton::{Classes, Dfa, Program, Start, Tok, TooLarge};
 use super::pattern::{Part, Pattern, Tail, Token};
 
@@ -43,6 +44,8 @@ pub struct Built {
     pub dfa: Dfa,
     /// Firings of each of its states.
     pub lists: Vec<Vec<Firing>>,
+    /// What each of its states leads to where a component begins; see [`super::ahead`].
+    pub leads: Vec<Leads>,
 }
 
 /// The automata of a family, and the classes that they share.
@@ -51,6 +54,10 @@ pub struct Family {
     pub automata: Vec<Built>,
     /// Anchors that patterns have, as bits.
     pub anchors: u32,
+    /// Nodes behind which a pattern goes on, and what they lead to.
+    pub leading: Vec<(u16, Leads)>,
+    /// What may begin anywhere leads to.
+    pub anywhere: Vec<Firing>,
 }
 
 /// A family that does not fit, with rules that bring it about, worst first.
@@ -145,8 +152,9 @@ impl Builder {
         }
     }
 
-    /// The automata.
-    pub fn build(mut self) -> Result<Family, Excess> {
+    /// The automata. `weights` says of each rule what it is to things inside of folders; where there are none, nothing
+    /// leads anywhere.
+    pub fn build(mut self, weights: &[Weight]) -> Result<Family, Excess> {
         if self.nodes.len() + usize::from(NODE_FIRST_FREE) > MAX_NODES {
             let mut rules: Vec<u16> = self.segments.iter().flat_map(|segment| segment.rules.clone()).collect();
             rules.sort_unstable();
@@ -155,6 +163,7 @@ impl Builder {
             let what = format!("more than {free} different beginnings before a `**`");
             return Err(Excess { what, help: "begin patterns alike, as with `/srv/*/**/x`", rules });
         }
+        let ahead = Ahead::of(self.segments.iter().map(|segment| (&segment.firings[..], segment.floating)), weights);
         for segment in &mut self.segments {
             merge_nodes(&mut segment.firings);
         }
@@ -163,9 +172,15 @@ impl Builder {
             Tok::Star | Tok::Sep => None,
         });
         let classes = Classes::new(Some(self.separator), sets);
-        let limit = (CELLS / (classes.count + 1)).min(usize::from(u16::MAX));
-        let automata = self.automata(&classes, limit)?;
-        Ok(Family { classes, automata, anchors: self.anchors })
+        // A cell for each class, one for what ends in the state, and one for what is under way.
+        let limit = (CELLS / (classes.count + 2)).min(usize::from(u16::MAX));
+        let mut automata = self.automata(&classes, limit)?;
+        if !weights.is_empty() {
+            for built in &mut automata {
+                built.leads = built.dfa.under_way.iter().map(|under_way| ahead.of_state(under_way)).collect();
+            }
+        }
+        Ok(Family { classes, automata, anchors: self.anchors, leading: ahead.leading(), anywhere: ahead.anywhere() })
     }
 
     /// Builds an automaton for each look, dividing those that are too large while there is room.
@@ -244,7 +259,7 @@ impl Builder {
             let help = "let one pattern stand for many, as `/srv/*/**/*.key` does for one for each folder";
             return Err(Excess { what, help, rules });
         }
-        Ok(Built { looks, dfa, lists })
+        Ok(Built { looks, dfa, lists, leads: Vec::new() })
     }
 
     fn excess(&self, looks: &str, limit: usize, too_large: &TooLarge) -> Excess {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 mod addresses;
+mod ahead;
 mod argv;
 mod automaton;
 mod bytes;

@@ -65,7 +65,8 @@ impl Thing {
         match self {
             Self::Command(..) => op == Op::Exec,
             Self::File(_) => Kind::Path.applies(op) && op != Op::Exec,
-            Self::Socket(_) | Self::Address(_) => Kind::To.applies(op),
+            Self::Socket(_) => Kind::To.applies(op) && op != Op::Bind,
+            Self::Address(_) => Kind::To.applies(op),
             Self::Itself => op == Op::Outlive,
         }
     }

@@ -9,7 +9,24 @@ use super::pattern::Pattern;
 use super::{argv, glob, net};
 
 /// Operations that rules can be about.
-pub const OPS: [Op; 6] = [Op::Exec, Op::Read, Op::Write, Op::Connect, Op::Send, Op::Outlive];
+pub const OPS: [Op; 16] = [
+    Op::Exec,
+    Op::Read,
+    Op::Write,
+    Op::Create,
+    Op::Delete,
+    Op::Rename,
+    Op::Link,
+    Op::Chmod,
+    Op::Connect,
+    Op::Send,
+    Op::Bind,
+    Op::Signal,
+    Op::Ptrace,
+    Op::Mount,
+    Op::Privilege,
+    Op::Outlive,
+];
 
 /// A condition on the object or the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,9 +43,9 @@ impl Kind {
     /// Whether the condition means something for `op`.
     pub fn applies(self, op: Op) -> bool {
         match self {
-            Self::Path => matches!(op, Op::Exec | Op::Read | Op::Write),
+            Self::Path => !Self::To.applies(op) && !matches!(op, Op::Outlive | Op::Enrol),
             Self::Argv => op == Op::Exec,
-            Self::To => matches!(op, Op::Connect | Op::Send),
+            Self::To => matches!(op, Op::Connect | Op::Send | Op::Bind),
         }
     }
 }

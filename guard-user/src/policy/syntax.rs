@@ -193,6 +193,22 @@ impl<'a, 't> Reader<'a, 't> {
         }
     }
 
+    /// A unix socket is bound by making it.
+    fn check_bind<'r>(
+        &mut self,
+        fields: &HashMap<&str, Entry<'a, 't>>,
+        ops: &[Op],
+        targets: impl IntoIterator<Item = &'r Target>,
+    ) {
+        let sockets = targets.into_iter().any(|target| matches!(target, Target::Unix(_)));
+        if let Some((_, value)) = fields.get("on").filter(|_| sockets && ops.contains(&Op::Bind)) {
+            self.problems.push(
+                Problem::at(value.span(), "`bind` is about internet addresses only")
+                    .help("a unix socket is made at its path: give `create` a rule with that `path`"),
+            );
+        }
+    }
+
     fn imports(&mut self, value: &'a Value<'t>, policy: &mut Policy) {
         let Some(table) = self.table(value, "import") else { return };
         for (key, value) in sorted(table) {
@@ -364,6 +380,7 @@ impl<'a, 't> Reader<'a, 't> {
         }
         self.check_conditions(&fields, &ops, except_kind);
         self.check_outlive(&fields, &on);
+        self.check_bind(&fields, &on, to.iter().flatten().chain(&except_to));
         let mut rule = Rule {
             name,
             span,
@@ -407,20 +424,13 @@ impl<'a, 't> Reader<'a, 't> {
     }
 
     fn op(&mut self, word: &str, span: &Range<usize>) -> Option<Op> {
-        let known = Op::from_word(word).filter(|&op| op != Op::Enrol);
-        match known {
-            Some(op) if OPS.contains(&op) => return Some(op),
-            Some(_) => self.problems.push(Problem::at(
-                span.clone(),
-                format!("`{word}` is not on this kernel yet: none of guard's backends decides it"),
-            )),
-            None => {
-                let all = words(&OPS, Op::word);
-                let problem = Problem::at(span.clone(), format!("unknown operation `{word}`"));
-                self.problems.push(suggest(problem.label(format!("expected one of {}", list(&all))), word, &all));
-            }
+        let known = Op::from_word(word).filter(|op| OPS.contains(op));
+        if known.is_none() {
+            let all = words(&OPS, Op::word);
+            let problem = Problem::at(span.clone(), format!("unknown operation `{word}`"));
+            self.problems.push(suggest(problem.label(format!("expected one of {}", list(&all))), word, &all));
         }
-        None
+        known
     }
 
     /// The patterns of a positive condition, which must have some.

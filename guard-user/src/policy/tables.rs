@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use guard_common::below::{BROUGHT, Inside, MOVED, bit};
 use guard_common::table::{
     Automaton, Classes, FAMILY_ARGV, FAMILY_NET, FAMILY_PATH, MAX_AUTOMATA, NO_WORD, NODE_HOME, NODE_REPO, NODE_ROOT,
     RULE_WORDS,
@@ -128,6 +129,68 @@ impl Tables<'_> {
             action: Action::from_number(number).unwrap_or(Action::Deny),
             matched,
         }
+    }
+
+    /// What is denied inside of `folder`, as the programs see it when a folder is moved; `None` where the path is too long.
+    pub fn inside(&mut self, folder: &[u8], scope: Scope, places: &Places<'_>) -> Option<Inside> {
+        let meta = self.compiled.meta();
+        if folder.len() >= MAX_TEXT {
+            return None;
+        }
+        self.walk.matches.clear(meta);
+        self.walk.matches.begin_below(meta);
+        let whole = [folder.strip_suffix(b"/").unwrap_or(folder), b"/"].concat();
+        let end = whole.len() as u32;
+        self.below(NODE_ROOT, &whole, 1);
+        let anchors = meta.family[FAMILY_PATH].anchors;
+        for (node, place) in [(NODE_REPO, places.repo), (NODE_HOME, places.home)] {
+            let Some(place) = place.filter(|place| !place.is_empty() && anchors & (1 << node) != 0) else { continue };
+            let place = [place, b"/"].concat();
+            if whole.starts_with(&place) {
+                self.below(node, &whole, place.len() as u32);
+            } else if place.starts_with(&whole) {
+                self.below(node, &whole, end);
+            }
+        }
+        for number in 0..meta.leading_nodes {
+            self.walk.matches.lead_from(meta, number);
+        }
+        self.walk.matches.take_stock(meta);
+        let mut denied = |likely| {
+            self.walk.matches.suppose(meta, likely);
+            self.denied(scope)
+        };
+        let (all, some) = (denied(false), denied(true));
+        Some(Inside { all, some, signature: self.walk.matches.below.signature })
+    }
+
+    /// Walks a folder's path from byte `from` on, and takes in what is under way where it ends.
+    fn below(&mut self, anchor: u16, whole: &[u8], from: u32) {
+        let meta = self.compiled.meta();
+        for into in [INTO_OBJECT, INTO_TO] {
+            self.piece(FAMILY_PATH, Some((anchor, into, from)), whole, true);
+            for number in 0..MAX_AUTOMATA as u32 {
+                let block = meta.family[FAMILY_PATH].block[number as usize];
+                let automaton = Automaton::of(&self.compiled.blocks[block as usize]);
+                let Walk { cursor, matches, .. } = &mut *self.walk;
+                matches.lead_on(meta, automaton, number, cursor);
+            }
+        }
+    }
+
+    /// Operations that are denied by what was collected, a bit each.
+    fn denied(&self, scope: Scope) -> u32 {
+        let meta = self.compiled.meta();
+        let denies = |op: &&Op| {
+            let rule =
+                decide(meta, &self.walk.matches, **op as u32, scope as u32, 0, |word| about(meta, &self.who, word));
+            action(meta, rule, **op as u32, scope as u32) >= Action::Deny as u8
+        };
+        Op::ALL
+            .iter()
+            .filter(|&&op| bit(op) & (MOVED | BROUGHT) != 0)
+            .filter(denies)
+            .fold(0, |all, &op| all | bit(op))
     }
 
     /// The agent whose executable `exe` is.

@@ -2,7 +2,7 @@
 //! an error, never a panic.
 
 use bytes::{Buf as _, Bytes};
-use guard_common::event::{Connect, Exec, Exit, Head, Kind, Open};
+use guard_common::event::{Attempt, Connect, Exec, Exit, Head, Kind, Open};
 
 /// A record of the programs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,15 @@ pub enum Body {
         /// Path or abstract name of a unix socket.
         path: Bytes,
     },
+    /// Another operation.
+    Attempt {
+        /// The fixed part.
+        body: Attempt,
+        /// True path of what it is attempted on; empty if unknown, or if it has none.
+        path: Bytes,
+        /// The new name, where there are two.
+        new_path: Bytes,
+    },
     /// A fork: the head is the child's.
     Fork,
     /// An end.
@@ -87,6 +96,7 @@ impl Wire for Exec {}
 impl Wire for Open {}
 impl Wire for Connect {}
 impl Wire for Exit {}
+impl Wire for Attempt {}
 
 /// Takes a fixed part off the front.
 fn fixed<T: Wire>(from: &mut Bytes) -> Result<T, Garbled> {
@@ -137,6 +147,14 @@ pub fn decode(record: &[u8]) -> Result<Record, Garbled> {
         Kind::Connect => {
             let body: Connect = fixed(&mut rest)?;
             Body::Connect { path: text(&mut rest, body.path_len)?, body }
+        }
+        Kind::Attempt => {
+            let body: Attempt = fixed(&mut rest)?;
+            Body::Attempt {
+                path: text(&mut rest, body.path_len)?,
+                new_path: text(&mut rest, body.new_path_len)?,
+                body,
+            }
         }
         Kind::Fork => Body::Fork,
         Kind::Exit => Body::Exit(fixed(&mut rest)?),

@@ -16,6 +16,18 @@ pub struct Event {
     /// Whether `path` is another of the object's names than the one it was reached by.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub inner_path: bool,
+    /// The new name, of what gives one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_path: Option<String>,
+    /// What was called for, of operations that can be attempted in more than one way, and of moves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how: Option<&'static str>,
+    /// Process id of the process it was attempted on; `path` is its executable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<u32>,
+    /// The signal that was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<u32>,
     /// Command line of an exec, the one that was attempted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub argv: Option<Vec<String>>,
@@ -46,6 +58,9 @@ pub struct Event {
     /// Where the user's home is, of `session-start`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub home: Option<String>,
+    /// Operations that the policy denies and this kernel does not show, of `session-start`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unenforced: Vec<&'static str>,
     /// The agent's session id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<String>,

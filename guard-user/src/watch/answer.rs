@@ -8,7 +8,7 @@ use guard_common::words::{Action, Backend, Mode, Op, Scope};
 use super::request::{By, Change, Done, Refused, Request, Snapshot};
 use super::{Tally, Tree, Watch};
 use crate::control::types::{self, Call, Counts, PolicyInForce, Program, Protection, Session, SessionDetail};
-use crate::kernel::{Abilities, ProgramRun, Reach, holds};
+use crate::kernel::{ProgramRun, Reach, holds};
 use crate::record::clock;
 use crate::record::event::{Event, Process};
 use crate::session::seed;
@@ -137,6 +137,7 @@ impl Watch<'_> {
             },
             source: self.source.clone(),
             backends: self.kernel.backends().into_iter().map(|backend| backend.word().to_owned()).collect(),
+            unenforced: self.unenforced.iter().map(|&op| op.to_owned()).collect(),
             protection: self.protection(),
             sessions,
             processes,
@@ -150,7 +151,7 @@ impl Watch<'_> {
     }
 
     fn protection(&self) -> Vec<Protection> {
-        let lsm = self.kernel.backends().contains(&Backend::Lsm);
+        let abilities = self.kernel.abilities();
         let enforced = self.mode == Mode::Enforce;
         let told = |hold: crate::kernel::Hold| Protection {
             op: hold.op.word().to_owned(),
@@ -159,7 +160,7 @@ impl Watch<'_> {
             backend: (hold.backend != Backend::None).then(|| hold.backend.word().to_owned()),
             enforcing: enforced && hold.reach != Reach::NotSeen,
         };
-        holds(Abilities { lsm, uring: Some(self.kernel.sees_uring) }).into_iter().map(told).collect()
+        holds(&abilities).into_iter().map(told).collect()
     }
 
     fn session_of(&self, id: Id, tree: &Tree, processes: u64) -> Session {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use guard_common::tree::{Id, KnownClasses, Member};
 use guard_common::words::Mode;
 
-use super::{Watch, give_back_memory};
+use super::{Watch, give_back_memory, unseen};
 use crate::kernel::Kernel;
 use crate::policy::{Compiled, Whole};
 use crate::record::clock;
@@ -48,11 +48,14 @@ impl Watch<'_> {
         }
         let generation = self.generation + 1;
         policy.set_generation(generation);
+        self.kernel.prepare(&policy)?;
+        let unenforced = unseen::check(&policy, &self.kernel.abilities(), self.degrade)?;
         // What was executed until now is known then.
         self.drain_verdicts();
         let processes = &self.processes;
         self.kernel.install(&policy, |kernel, place| reclass(kernel, processes, &policy, place))?;
         self.generation = generation;
+        self.unenforced = unenforced;
         self.since = clock::time_of_day(clock::now_since_boot());
         if self.policies.len() == REMEMBERED_POLICIES {
             self.policies.pop_front();

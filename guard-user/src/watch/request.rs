@@ -80,6 +80,8 @@ pub struct Snapshot {
     pub source: Arc<Source>,
     /// The backends in use.
     pub backends: Vec<String>,
+    /// Operations that the policy denies and this kernel does not show.
+    pub unenforced: Vec<String>,
     /// What becomes of what is denied.
     pub protection: Vec<Protection>,
     /// The sessions, the oldest first.

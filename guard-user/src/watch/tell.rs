@@ -9,7 +9,7 @@ use guard_common::event::{
     NO_RULE, OPENED_CREATED, OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
 };
 use guard_common::tree::{Id, Member, id_of};
-use guard_common::words::{Action, Backend, Op, Scope};
+use guard_common::words::{Action, Backend, How, Op, Scope};
 
 use super::Watch;
 use crate::record::decode::{Body, Record};
@@ -92,6 +92,15 @@ impl Watch<'_> {
                 }
                 event.verdict = Some(self.verdict_of(&head));
             }
+            Body::Attempt { body, path, new_path } => {
+                event.path = known(path);
+                event.inner_path = head.flags & FLAG_INNER_PATH != 0;
+                event.new_path = known(new_path);
+                event.how = u8::try_from(body.how).ok().and_then(How::from_number).map(How::word);
+                event.target = (body.target != 0).then_some(body.target);
+                event.signal = (body.signal != 0).then_some(body.signal);
+                event.verdict = Some(self.verdict_of(&head));
+            }
             Body::Exit(exit) => {
                 event.op = "exit";
                 let signal = (exit.status & 0x7f) as u8;
@@ -128,8 +137,9 @@ impl Watch<'_> {
         event
     }
 
-    /// Says where a tree's places are.
+    /// Says where a tree's places are, and what is not enforced.
     fn add_places(&self, event: &mut Event, tree: Id) {
+        event.unenforced.clone_from(&self.unenforced);
         if let Some(places) = self.kernel.places(tree) {
             event.repo = known(&places.repo[..places.repo_len as usize]);
             event.home = known(&places.home[..places.home_len as usize]);

@@ -86,7 +86,7 @@ impl Asked {
         let op = self.op;
         let wanted = match op {
             Op::Exec => vec!["--path", "--argv", "--stdin"],
-            Op::Connect | Op::Send => vec!["--to"],
+            Op::Connect | Op::Send | Op::Bind => vec!["--to"],
             Op::Outlive => vec![],
             _ => vec!["--path"],
         };
@@ -110,9 +110,15 @@ impl Asked {
                 let argv = argv.unwrap_or_else(|| vec![program.clone()]);
                 Ok(Thing::Command(program, argv))
             }
-            (Op::Connect | Op::Send, _, _, Some(to)) => {
+            (Op::Connect | Op::Send | Op::Bind, _, _, Some(to)) => {
                 let thing = Thing::from_to(to)?;
+                if !thing.fits(op) {
+                    return Err(
+                        "--op bind is about internet addresses; a unix socket at a path is --op create".to_owned()
+                    );
+                }
                 if let Thing::Address(address) = thing
+                    && op != Op::Bind
                     && reached(address.ip()) != address.ip()
                 {
                     notes.push(format!("who connects to {} reaches {}", address.ip(), reached(address.ip())));
@@ -120,7 +126,7 @@ impl Asked {
                 Ok(thing)
             }
             (Op::Outlive, ..) => Ok(Thing::Itself),
-            (Op::Read | Op::Write, Some(path), ..) => true_path(path, notes).map(Thing::File),
+            (_, Some(path), ..) => true_path(path, notes).map(Thing::File),
             _ => Err(format!("--op {} needs {}", op.word(), one_of(&wanted))),
         }
     }

@@ -3,7 +3,7 @@
 use guard_common::words::{Action, Op};
 
 use super::Notes;
-use crate::kernel::{Abilities, EXEC_BY_WORDS, Hold, OTHER_FAMILIES, Reach, holds, lsm_in_force};
+use crate::kernel::{Abilities, EXEC_BY_WORDS, Hold, OTHER_FAMILIES, Reach, holds, kernel_types};
 use crate::policy::net::Target;
 use crate::policy::rule::Rule;
 use crate::policy::{Problem, Whole};
@@ -14,8 +14,8 @@ const NAMED: usize = 8;
 /// Looks at what is denied. It is said once: a policy has many denials, and for all of them it is the same.
 pub fn look(whole: &Whole, notes: &mut Notes) {
     let rules: Vec<&Rule> = whole.policy.rules.iter().filter(|rule| rule.action == Action::Deny).collect();
-    let abilities = Abilities { lsm: lsm_in_force(), uring: None };
-    let holds: Vec<_> = holds(abilities)
+    let abilities = Abilities::of_this_machine(kernel_types().ok().as_ref());
+    let holds: Vec<_> = holds(&abilities)
         .into_iter()
         .filter(|hold| hold.reach == Reach::Contained && rules.iter().any(|rule| is_about(rule, hold)))
         .collect();

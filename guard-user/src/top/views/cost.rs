@@ -48,6 +48,9 @@ pub fn lines(model: &Model, around: &Surroundings) -> Vec<(Cell, Cell)> {
         format!("{}, {}, {}", status.build.version, status.build.kernel, status.pid),
     ));
     lines.push(line("mode, by", format!("{}, {}", status.mode, status.backends.join(" "))));
+    if !status.unenforced.is_empty() {
+        lines.push(line("NOT enforced", status.unenforced.join(" ")));
+    }
     let policy = &status.policy;
     lines.push(line("policy", format!("{}, number {}, {} rules", policy.origin, policy.generation, policy.rules)));
     let Some(machine) = &status.machine else {

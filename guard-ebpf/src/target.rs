@@ -1,0 +1,201 @@
+//! What is done to other processes, to mounts and to one's own rights.
+//!
+//! Where the object is a process, rules see the path of its executable; where it is nothing that has a path, that of the
+//! process that asks.
+
+use aya_ebpf::programs::LsmContext;
+use guard_common::below::bit;
+use guard_common::tree::Member;
+use guard_common::words::{How, Op, Scope};
+
+use crate::attempt::{self, NEW, OLD};
+use crate::kernel::{self, argument, read_or_zero};
+use crate::lsm::asked;
+use crate::maps::offset;
+use crate::tree;
+
+/// `PTRACE_MODE_ATTACH` (`include/linux/ptrace.h`): to trace it, to read and write its memory, to take its descriptors. What
+/// `/proc` shows of a process is asked for without.
+const PTRACE_MODE_ATTACH: u32 = 2;
+/// `MS_REMOUNT`, `MS_BIND` and `MS_MOVE` (`include/uapi/linux/mount.h`).
+const MS_REMOUNT: u64 = 32;
+const MS_BIND: u64 = 4096;
+const MS_MOVE: u64 = 8192;
+/// `READING_MODULE` and `READING_KEXEC_IMAGE` (`include/linux/kernel_read_file.h`, from 5.10 on).
+const MODULE: i32 = 2;
+const KEXEC_IMAGE: i32 = 3;
+
+/// `task_kill(task, info, signal, cred)`, called for each process that a signal is for, where a process sends it.
+#[inline(always)]
+pub fn signalling(ctx: &LsmContext) -> i32 {
+    let signal = ctx.arg::<i32>(2);
+    if signal == 0 {
+        // Nothing is sent; it is asked whether the process is there.
+        return 0;
+    }
+    asked(|slot, member| {
+        let task = argument(ctx, 0);
+        let tgid: u32 = read_or_zero(task, offset!(task_tgid));
+        if tree::member(tgid).is_some_and(|target| target.tree == member.tree) {
+            return false;
+        }
+        attempt::begin(slot, How::Kill, Op::Signal);
+        attempt::on_process(slot, tgid, signal as u32);
+        judge_process(slot, task, Op::Signal)
+    })
+}
+
+/// `ptrace_access_check(child, mode)`. Within its tree a process may do so, but not what the model asked for to the agent.
+#[inline(always)]
+pub fn attaching(ctx: &LsmContext) -> i32 {
+    if ctx.arg::<u32>(1) & PTRACE_MODE_ATTACH == 0 {
+        return 0;
+    }
+    asked(|slot, member| {
+        let task = argument(ctx, 0);
+        let tgid: u32 = read_or_zero(task, offset!(task_tgid));
+        let harness = Scope::Harness as u8;
+        let own = |target: Member| target.tree == member.tree && (member.scope == harness || target.scope != harness);
+        if tgid == kernel::tgid() || tree::member(tgid).is_some_and(own) {
+            return false;
+        }
+        attempt::begin(slot, How::Attach, Op::Ptrace);
+        attempt::on_process(slot, tgid, 0);
+        judge_process(slot, task, Op::Ptrace)
+    })
+}
+
+/// `sb_mount(device, path, type, flags, data)`.
+#[inline(always)]
+pub fn mounting(ctx: &LsmContext) -> i32 {
+    asked(|slot, _| {
+        let flags = argument(ctx, 3);
+        let how = if flags & MS_REMOUNT != 0 {
+            How::Mount
+        } else if flags & MS_BIND != 0 {
+            How::Bind
+        } else if flags & MS_MOVE != 0 {
+            How::MoveMount
+        } else {
+            How::Mount
+        };
+        attempt::begin(slot, how, Op::Mount);
+        attempt::on_path(slot, OLD, argument(ctx, 1));
+        attempt::judge(slot, OLD, bit(Op::Mount));
+        attempt::conclude(slot)
+    })
+}
+
+/// `move_mount(from, to)`: a mount of the new kind is put somewhere, or taken elsewhere.
+#[inline(always)]
+pub fn moving_mount(ctx: &LsmContext) -> i32 {
+    asked(|slot, _| {
+        attempt::begin(slot, How::MoveMount, Op::Mount);
+        attempt::on_path(slot, OLD, argument(ctx, 0));
+        attempt::on_path(slot, NEW, argument(ctx, 1));
+        attempt::judge(slot, OLD, bit(Op::Mount));
+        attempt::judge(slot, NEW, bit(Op::Mount));
+        attempt::conclude(slot)
+    })
+}
+
+/// `sb_umount(mount, flags)`.
+#[inline(always)]
+pub fn unmounting(ctx: &LsmContext) -> i32 {
+    asked(|slot, _| {
+        let mnt = argument(ctx, 0);
+        attempt::simple(slot, How::Unmount, Op::Mount, read_or_zero(mnt, offset!(vfsmount_root)), mnt)
+    })
+}
+
+/// `sb_pivotroot(old_path, new_path)`: the second becomes the root.
+#[inline(always)]
+pub fn pivoting(ctx: &LsmContext) -> i32 {
+    asked(|slot, _| {
+        attempt::begin(slot, How::PivotRoot, Op::Mount);
+        attempt::on_path(slot, OLD, argument(ctx, 1));
+        attempt::judge(slot, OLD, bit(Op::Mount));
+        attempt::conclude(slot)
+    })
+}
+
+/// `userns_create(cred)`, from 6.1 on.
+#[inline(always)]
+pub fn making_user_namespace(_: &LsmContext) -> i32 {
+    asked(|slot, _| by_itself(slot, How::UserNamespace, Op::Mount))
+}
+
+/// `task_fix_setuid(new, old, flags)`, called once the new user ids are known and before they hold.
+#[inline(always)]
+pub fn changing_user(ctx: &LsmContext) -> i32 {
+    asked(|slot, _| {
+        let user = |credentials: u64| read_or_zero::<u32>(credentials, offset!(cred_euid));
+        if user(argument(ctx, 0)) != 0 || user(argument(ctx, 1)) == 0 {
+            return false;
+        }
+        by_itself(slot, How::SetUid, Op::Privilege)
+    })
+}
+
+/// `bprm_creds_from_file(bprm, file)`, called when the user and the capabilities are known that a program will have, and
+/// before there is no way back (`fs/exec.c:begin_new_exec`).
+#[inline(always)]
+pub fn gaining_by_program(ctx: &LsmContext) -> i32 {
+    asked(|slot, _| {
+        let new: u64 = read_or_zero(argument(ctx, 0), offset!(binprm_cred));
+        let old: u64 = read_or_zero(kernel::current(), offset!(task_cred));
+        let user = |credentials: u64| read_or_zero::<u32>(credentials, offset!(cred_euid));
+        // An array of two words before 6.3.
+        let capabilities = |credentials: u64| read_or_zero::<u64>(credentials, offset!(cred_permitted));
+        if user(new) == user(old) && capabilities(new) & !capabilities(old) == 0 {
+            return false;
+        }
+        attempt::simple_file(slot, How::SetIdProgram, Op::Privilege, argument(ctx, 1))
+    })
+}
+
+/// `kernel_read_file(file, id, contents)`: the kernel reads a module or another kernel from a file.
+#[inline(always)]
+pub fn reading_for_kernel(ctx: &LsmContext) -> i32 {
+    if !matches!(ctx.arg::<i32>(1), MODULE | KEXEC_IMAGE) {
+        return 0;
+    }
+    asked(|slot, _| attempt::simple_file(slot, How::Module, Op::Privilege, argument(ctx, 0)))
+}
+
+/// `kernel_load_data(id, contents)`: the same from memory.
+#[inline(always)]
+pub fn loading_for_kernel(ctx: &LsmContext) -> i32 {
+    if !matches!(ctx.arg::<i32>(0), MODULE | KEXEC_IMAGE) {
+        return 0;
+    }
+    asked(|slot, _| by_itself(slot, How::Module, Op::Privilege))
+}
+
+/// `bpf(command, attributes, size)`.
+#[inline(always)]
+pub fn calling_bpf(_: &LsmContext) -> i32 {
+    asked(|slot, _| by_itself(slot, How::Bpf, Op::Privilege))
+}
+
+/// Judges what has no path of its own by the executable of the current process.
+#[inline(always)]
+fn by_itself(slot: u32, how: How, op: Op) -> bool {
+    attempt::simple_file(slot, how, op, executable(kernel::current()))
+}
+
+/// Judges an attempt on a process by its executable.
+#[inline(always)]
+fn judge_process(slot: u32, task: u64, op: Op) -> bool {
+    let file = executable(task);
+    attempt::on(slot, OLD, read_or_zero(file, offset!(file_dentry)), read_or_zero(file, offset!(file_mnt)));
+    attempt::judge(slot, OLD, bit(op));
+    attempt::conclude(slot)
+}
+
+/// The file that a process was made of; 0 of the kernel's own.
+#[inline(always)]
+fn executable(task: u64) -> u64 {
+    let mm: u64 = read_or_zero(task, offset!(task_mm));
+    if mm == 0 { 0 } else { read_or_zero(mm, offset!(mm_exe_file)) }
+}

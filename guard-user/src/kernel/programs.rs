@@ -1,0 +1,263 @@
+//! The programs: how they come into the kernel, and where they are attached.
+
+use std::fs::File;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context as _, anyhow};
+use aya::maps::{Array, Map, MapData};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Lsm, Program, ProgramError};
+use aya::{Btf, Ebpf};
+
+use super::hooks::{HOOKS, Hook};
+use super::load::cgroup_root;
+use crate::policy::Compiled;
+
+/// The tracepoints: program, hook.
+const TRACEPOINTS: &[(&str, &str)] = &[
+    // In this order: a process that forks or execs while the others are being attached is already followed.
+    ("on_fork", "sched_process_fork"),
+    ("on_exit", "sched_process_exit"),
+    ("on_sys_exit", "sys_exit"),
+    ("on_exec", "sched_process_exec"),
+];
+
+/// The tracepoint of `io_uring`, where it shows enough.
+const URING: (&str, &str) = ("on_uring_complete", "io_uring_complete");
+
+/// The program of the control group's hook for new internet sockets.
+const SOCKET_PROGRAM: &str = "on_sock_create";
+
+/// The programs of the control group's hooks for addresses.
+const CGROUP_PROGRAMS: &[&str] =
+    &["on_connect4", "on_connect6", "on_sendmsg4", "on_sendmsg6", "on_bind4", "on_bind6"];
+
+/// A program to be loaded.
+#[derive(Clone, Copy)]
+struct Task {
+    program: &'static str,
+    /// The hook that it has to be told before it is loaded, or nothing.
+    hook: &'static str,
+    /// Whether it is a security hook, which guard can do without.
+    optional: bool,
+}
+
+impl Task {
+    const fn of((program, hook): (&'static str, &'static str)) -> Self {
+        Self { program, hook, optional: false }
+    }
+
+    fn on(hook: &Hook) -> Self {
+        Self { program: hook.program, hook: hook.name, optional: true }
+    }
+}
+
+/// Programs that the kernel checks at the same time.
+const AT_ONCE: usize = 4;
+
+/// The programs. Dropping them detaches them.
+pub struct Programs {
+    ebpf: Ebpf,
+    /// Whether security hooks are asked.
+    lsm: bool,
+    sees_uring: bool,
+    attached: bool,
+    /// Loaded, and not attached yet.
+    waiting: Vec<&'static Hook>,
+    /// Attached.
+    on: Vec<&'static Hook>,
+    /// Those that this kernel refuses, and why.
+    refused: Vec<(&'static str, String)>,
+    /// What those on hooks have taken over from others.
+    taken_over: Array<MapData, u32>,
+}
+
+impl Programs {
+    /// Takes the programs of `ebpf`, loads those that are always needed, and those on security hooks that `policy` needs.
+    ///
+    /// # Errors
+    /// Names what this kernel lacks or refuses. A security hook that it refuses is left out, by its name.
+    pub fn load(mut ebpf: Ebpf, lsm: bool, sees_uring: bool, policy: &Compiled) -> anyhow::Result<Self> {
+        let taken_over = Array::try_from(ebpf.take_map("HOOKS").context("the programs have no map HOOKS")?)?;
+        let mut programs = Self {
+            ebpf,
+            lsm,
+            sees_uring,
+            attached: false,
+            waiting: Vec::new(),
+            on: Vec::new(),
+            refused: Vec::new(),
+            taken_over,
+        };
+        let btf = Btf::from_sys_fs().context("this kernel's BTF can't be read")?;
+        let hooks = programs.needed(policy);
+        let tracepoints = TRACEPOINTS.iter().chain(sees_uring.then_some(&URING)).copied().map(Task::of);
+        let of_cgroup = CGROUP_PROGRAMS.iter().chain([&SOCKET_PROGRAM]).map(|program| Task::of((*program, "")));
+        let tasks: Vec<Task> = tracepoints.chain(of_cgroup).chain(hooks.into_iter().map(Task::on)).collect();
+        for (task, result) in programs.load_all(&tasks, &btf)? {
+            match result {
+                result if task.optional => programs.loaded(task.program, result),
+                Err(error) => return Err(refused(task.program, error)),
+                Ok(()) => {}
+            }
+        }
+        Ok(programs)
+    }
+
+    /// Has what is needed for `policy` in the kernel, and attached where the others are.
+    ///
+    /// # Errors
+    /// If the kernel's types can't be read any more.
+    pub fn want(&mut self, policy: &Compiled) -> anyhow::Result<()> {
+        let hooks = self.needed(policy);
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let btf = Btf::from_sys_fs().context("this kernel's BTF can't be read")?;
+        let tasks: Vec<Task> = hooks.into_iter().map(Task::on).collect();
+        for (task, result) in self.load_all(&tasks, &btf)? {
+            self.loaded(task.program, result);
+        }
+        if self.attached { self.attach_hooks() } else { Ok(()) }
+    }
+
+    /// The security hooks that a policy needs and that are not there yet.
+    fn needed(&self, policy: &Compiled) -> Vec<&'static Hook> {
+        let there = |hook: &&Hook| {
+            self.waiting.iter().chain(&self.on).any(|other| other.name == hook.name)
+                || self.refused.iter().any(|(name, _)| *name == hook.name)
+        };
+        HOOKS.iter().filter(|hook| self.lsm && hook.is_needed(policy) && !there(hook)).collect()
+    }
+
+    /// Takes note of what became of a hook's program.
+    fn loaded(&mut self, program: &str, result: Result<(), ProgramError>) {
+        let Some(hook) = HOOKS.iter().find(|hook| hook.program == program) else { return };
+        match result {
+            Ok(()) => self.waiting.push(hook),
+            Err(error) => self.refused.push((hook.name, format!("{:#}", refused(program, error)))),
+        }
+    }
+
+    /// Loads programs, several at once, for the kernel takes its time to check one. What became of each, in their order.
+    fn load_all(&mut self, tasks: &[Task], btf: &Btf) -> anyhow::Result<Vec<(Task, Result<(), ProgramError>)>> {
+        let mut found = Vec::new();
+        for (name, program) in self.ebpf.programs_mut() {
+            if let Some(place) = tasks.iter().position(|task| task.program == name) {
+                found.push((place, program));
+            }
+        }
+        let is_there = |place: usize| found.iter().any(|(other, _)| *other == place);
+        if let Some(missing) = (0..tasks.len()).find(|&place| !is_there(place)) {
+            return Err(anyhow!("there is no program {}", tasks[missing].program));
+        }
+        let (queue, results) = (Mutex::new(found.into_iter()), Mutex::new(Vec::new()));
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            while let Some((place, program)) = next() {
+                let result = load(program, tasks[place].hook, btf);
+                results.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..AT_ONCE.min(tasks.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+        results.sort_by_key(|(place, _)| *place);
+        Ok(results.into_iter().map(|(place, result)| (tasks[place], result)).collect())
+    }
+
+    /// Attaches them.
+    ///
+    /// # Errors
+    /// Names the hook that refused.
+    pub fn attach(&mut self) -> anyhow::Result<()> {
+        let cgroup_path = cgroup_root()?;
+        let cgroup = File::open(&cgroup_path)
+            .with_context(|| format!("the control group {} can't be opened", cgroup_path.display()))?;
+        let single = CgroupAttachMode::Single;
+        let refused =
+            |name: &str| format!("{name} could not be attached to the control group {}", cgroup_path.display());
+        for name in CGROUP_PROGRAMS {
+            let program: &mut CgroupSockAddr = self.program(name)?.try_into()?;
+            program.attach(&cgroup, single).with_context(|| refused(name))?;
+        }
+        let program: &mut CgroupSock = self.program(SOCKET_PROGRAM)?.try_into()?;
+        program.attach(&cgroup, single).with_context(|| refused(SOCKET_PROGRAM))?;
+        for (name, hook) in self.sees_uring.then_some(&URING).into_iter().chain(TRACEPOINTS) {
+            let program: &mut BtfTracePoint = self.program(name)?.try_into()?;
+            program.attach().with_context(|| format!("{hook} refused guard's program"))?;
+        }
+        self.attached = true;
+        self.attach_hooks()
+    }
+
+    /// Attaches what is on security hooks, and says so to the others, which leave to them what they judge.
+    fn attach_hooks(&mut self) -> anyhow::Result<()> {
+        for hook in std::mem::take(&mut self.waiting) {
+            let program: &mut Lsm = self.program(hook.program)?.try_into()?;
+            match program.attach() {
+                Ok(_) => self.on.push(hook),
+                Err(error) => self.refused.push((hook.name, error.to_string())),
+            }
+        }
+        let taken_over = self.on.iter().fold(0, |all, hook| all | hook.takes_over);
+        self.taken_over.set(0, taken_over, 0).context("the security hooks could not be put in force")
+    }
+
+    /// Whether some are on security hooks.
+    pub fn on_hooks(&self) -> bool {
+        !self.on.is_empty()
+    }
+
+    /// The security hooks that this kernel keeps guard from, and why.
+    pub fn refused(&self) -> &[(&'static str, String)] {
+        &self.refused
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &Program)> {
+        self.ebpf.programs()
+    }
+
+    /// Shows their own diagnostics.
+    ///
+    /// # Errors
+    /// If they offer none.
+    pub fn show_diagnostics(&mut self) -> anyhow::Result<()> {
+        super::diagnostics::show(&mut self.ebpf)
+    }
+
+    /// Takes a map of theirs.
+    pub fn take_map(&mut self, name: &str) -> Option<Map> {
+        self.ebpf.take_map(name)
+    }
+
+    fn program(&mut self, name: &str) -> anyhow::Result<&mut Program> {
+        self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))
+    }
+}
+
+/// Loads a program for the hook of this name, if it is one that has to be told.
+fn load(program: &mut Program, hook: &str, btf: &Btf) -> Result<(), ProgramError> {
+    match program {
+        Program::BtfTracePoint(program) => program.load(hook, btf),
+        Program::Lsm(program) => program.load(hook, btf),
+        Program::CgroupSockAddr(program) => program.load(),
+        Program::CgroupSock(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// The error for a program that the verifier turned down, with its last words.
+fn refused(name: &str, error: ProgramError) -> anyhow::Error {
+    if let ProgramError::LoadError { io_error, verifier_log } = &error {
+        let log = verifier_log.to_string();
+        let tail: Vec<_> = log.lines().rev().take(12).collect();
+        let tail: Vec<_> = tail.into_iter().rev().collect();
+        return anyhow!("the kernel refused program {name}: {io_error}\n{}", tail.join("\n"));
+    }
+    anyhow!(error).context(format!("the kernel refused program {name}"))
+}

@@ -1,0 +1,139 @@
+//! What is done to other processes, to mounts and to one's own rights.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+
+use serde_json::Value;
+use support::guard::Guarded;
+use support::run::{Job, Running};
+use support::stage::text;
+
+use crate::Check;
+use crate::ground::Ground;
+
+pub const CHECKS: &[Check] = &[
+    ("rights: no signal reaches another's process", signals),
+    ("rights: nobody's memory is seen, nor descriptors taken", memory),
+    ("rights: a process does as it likes with its own children", own),
+    ("rights: nothing is mounted where it may not be", mounts),
+    ("rights: nobody gains rights who may not", gains),
+    ("rights: a policy that denies what is not seen is refused", refused_unseen),
+];
+
+/// A process outside of every tree, waiting.
+fn victim(place: &Path) -> Running {
+    Job::new(place.join("victim"), place).args(["sleep", "60000"]).start()
+}
+
+/// Denies the attempt on another's process; the event.
+fn against(ground: &Ground, place: &Path, how: &str, words: &[&str]) -> Option<Value> {
+    let victim = victim(place);
+    let pid = victim.pid().to_string();
+    let event = ground.held("processes", place, how, words.iter().copied().chain([pid.as_str()]));
+    if let Some(event) = &event {
+        assert_eq!(event["target"], victim.pid(), "{event}");
+        assert_eq!(event["path"], place.join("victim").to_str().expect("a path of ASCII"), "{event}");
+    }
+    event
+}
+
+fn signals(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    if let Some(event) = against(ground, disk, "kill", &["kill"]) {
+        assert_eq!((text(&event, "/op"), &event["signal"]), ("signal", &15.into()), "{event}");
+    }
+}
+
+fn memory(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    for by in ["ptrace", "memory", "descriptor"] {
+        if let Some(event) = against(ground, disk, "attach", &["attach", "--by", by]) {
+            assert_eq!(text(&event, "/op"), "ptrace", "{by}: {event}");
+        }
+    }
+    // Of this the kernel makes another error.
+    let victim = victim(disk);
+    let Guarded { done, events } = ground.attempt(disk, ["attach", "--by", "proc-mem", &victim.pid().to_string()]);
+    let refused = ground.kernel.asks("attach");
+    assert_eq!(
+        (done.code() == 1, events.rule("processes").count() == 1),
+        (refused, refused),
+        "{}\n{events}",
+        done.err()
+    );
+}
+
+/// By the same rule's path, for the children are the very program that it names.
+fn own(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    for act in ["kill $!", "./attempt kill $!", "./attempt attach $! && kill $!"] {
+        let script = format!("./victim sleep 60000 & {act}; wait $!; test $? = 143");
+        let job = crate::ground::shell(disk, &script);
+        let Guarded { done, events } = ground.run(&job);
+        assert_eq!((done.code(), events.denials().count()), (0, 0), "{act}: {}\n{events}", done.err());
+    }
+}
+
+fn mounts(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    for folder in ["kept/mount", "open/shown"] {
+        fs::create_dir_all(disk.join(folder)).expect("a folder");
+    }
+    ground.allowed(disk, ["mount", "open"]);
+    for (words, how) in [(&["mount", "kept/mount"][..], "mount"), (&["bind", "open/shown", "kept/mount"], "bind")] {
+        if let Some(event) = ground.held("kept", disk, how, words) {
+            assert_eq!((text(&event, "/op"), text(&event, "/how")), ("mount", how), "{event}");
+        }
+    }
+    careful(ground, "user-namespace", "mount", &["user-namespace"]);
+}
+
+/// Denies what is attempted by the agent as a program that may not; it is told by its own path.
+fn careful(ground: &Ground, how: &str, op: &str, words: &[&str]) {
+    let [disk, _] = &ground.places;
+    let words = ["exec", "./careful"].iter().chain(words);
+    if let Some(event) = ground.held("rights", disk, how, words) {
+        assert_eq!((text(&event, "/op"), text(&event, "/how")), (op, how), "{event}");
+        assert_eq!(event["path"], disk.join("careful").to_str().expect("a path of ASCII"), "{event}");
+    }
+}
+
+fn gains(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    careful(ground, "setuid", "privilege", &["become-root"]);
+    careful(ground, "bpf", "privilege", &["bpf"]);
+    let program = disk.join("tools/set-id");
+    chown(&program, Some(1), Some(1)).expect("given away");
+    fs::set_permissions(&program, Permissions::from_mode(0o4755)).expect("set");
+    if let Some(event) = ground.held("rights", disk, "set-id-program", ["exec", "tools/set-id", "sleep", "1"]) {
+        assert_eq!((text(&event, "/op"), text(&event, "/how")), ("privilege", "set-id-program"), "{event}");
+    }
+    if ground.kernel.prevents() {
+        // Elsewhere the kernel has its own word on what is no module.
+        careful(ground, "module", "privilege", &["module"]);
+    }
+}
+
+/// Where it is not seen, whoever denies it has to know.
+fn refused_unseen(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let policy = "version = 1\n[[rule]]\nname = \"gone\"\non = [\"delete\"]\naction = \"deny\"\n";
+    let policy = ground.scratch().write("unseen.toml", policy);
+    let run = |flag: &[&str]| {
+        let job = Job::new(support::guard::binary(), disk).arg("run").arg("--policy").arg(&policy);
+        job.args(flag).args(["--", "true"]).limit(crate::ground::LOADING).run()
+    };
+    let done = run(&[]);
+    if ground.kernel.prevents() {
+        assert_eq!(done.code(), 0, "{}", done.err());
+        return;
+    }
+    assert_eq!(done.code(), 125, "{}", done.err());
+    for part in ["`delete`", "`gone`", "--degrade", "guard doctor"] {
+        assert!(done.err().contains(part), "{part}: {}", done.err());
+    }
+    let done = run(&["--degrade"]);
+    assert_eq!(done.code(), 0, "{}", done.err());
+    assert!(done.err().contains("`delete`"), "{}", done.err());
+}
