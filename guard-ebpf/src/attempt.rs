@@ -130,16 +130,17 @@ pub fn on_process(slot: u32, target: u32, signal: u32) {
     }
 }
 
-/// Judges an object by its names: `ops` are the operations that the attempt comes to, a bit each.
+/// Judges an object by its names: `ops` are the operations that the attempt comes to, a bit each. Denials of `noted` ones
+/// are kept, whether or not the attempt comes to them.
 #[inline(always)]
-pub fn judge(slot: u32, which: u32, ops: u32) {
-    judge_object(slot, which, ops);
+pub fn judge(slot: u32, which: u32, ops: u32, noted: u32) {
+    judge_object(slot, which, ops, noted);
 }
 
 /// See [`judge`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn judge_object(slot: u32, which: u32, ops: u32) -> u32 {
+extern "C" fn judge_object(slot: u32, which: u32, ops: u32, noted: u32) -> u32 {
     let Some(attempt) = attempt(slot) else { return 0 };
     let Object { dentry, mnt } = attempt.objects[masked(which, 1) as usize];
     let path = path::resolve(slot, dentry, mnt);
@@ -163,7 +164,7 @@ extern "C" fn judge_object(slot: u32, which: u32, ops: u32) -> u32 {
     // In its first moments the mounts that a session began with are not known: there the path is one of the names.
     let settled = more && settled(slot);
     if !more || settled {
-        weigh(slot, which, ops, u32::from(path.unknown()));
+        weigh(slot, which, ops, noted, u32::from(path.unknown()));
     }
     if more {
         if settled {
@@ -171,9 +172,9 @@ extern "C" fn judge_object(slot: u32, which: u32, ops: u32) -> u32 {
         }
         let other = names::add(slot, dentry, mnt, path.partial());
         if !other.pathless() {
-            weigh(slot, which, ops, u32::from(other.unknown() || !settled && path.unknown()));
+            weigh(slot, which, ops, noted, u32::from(other.unknown() || !settled && path.unknown()));
         } else if !settled {
-            weigh(slot, which, ops, u32::from(path.unknown()));
+            weigh(slot, which, ops, noted, u32::from(path.unknown()));
         }
     }
     0
@@ -186,15 +187,15 @@ fn settled(slot: u32) -> bool {
     work(slot).is_some_and(|work| names::settled(unsafe { (*work).tree }))
 }
 
-/// Takes in the verdicts on an object from what was collected about it: on `ops`, and whatever is denied.
+/// Takes in the verdicts on an object from what was collected about it: on `ops`, and what of `noted` is denied.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn weigh(slot: u32, which: u32, ops: u32, unknown: u32) -> u32 {
+extern "C" fn weigh(slot: u32, which: u32, ops: u32, noted: u32, unknown: u32) -> u32 {
     let (Some(attempt), Some(member)) = (attempt(slot), tree::member(kernel::tgid())) else { return 0 };
     let facts = if unknown != 0 { FACT_OBJECT_UNKNOWN } else { 0 };
     let mut op = 0;
     while op < OPS {
-        if (ops | MOVED | BROUGHT) >> op & 1 != 0 {
+        if (ops | noted) >> op & 1 != 0 {
             let verdict = verdict::of_number(slot, op, member.scope, facts);
             if verdict.denies() {
                 attempt.denials[row_of(which)][masked(op, OPS - 1) as usize] = pipe::pack(verdict);
@@ -229,7 +230,8 @@ pub fn judge_making(slot: u32) {
     }
 }
 
-/// Judges what is moved from one of its names to the other. Both have been [judged](judge) by themselves.
+/// Judges what is moved from one of its names to the other. Both have been [judged](judge) by themselves, with what is [`MOVED`]
+/// noted.
 #[inline(always)]
 pub fn judge_move(slot: u32, from: u32, to: u32) {
     let Some(attempt) = attempt(slot) else { return };
@@ -377,7 +379,7 @@ extern "C" fn conclude_attempt(slot: u32) -> u32 {
 pub fn simple(slot: u32, how: How, op: Op, dentry: u64, mnt: u64) -> bool {
     begin(slot, how, op);
     on(slot, OLD, dentry, mnt);
-    judge(slot, OLD, bit(op));
+    judge(slot, OLD, bit(op), 0);
     conclude(slot)
 }
 

@@ -8,7 +8,7 @@
 //! would make it if it did not, is told as one that makes it.
 
 use aya_ebpf::programs::LsmContext;
-use guard_common::below::bit;
+use guard_common::below::{MOVED, bit};
 use guard_common::offsets::Settings;
 use guard_common::words::{How, Op};
 
@@ -28,7 +28,7 @@ pub fn making(ctx: &LsmContext) -> i32 {
     asked(|slot, _| {
         attempt::begin(slot, How::Make, Op::Create);
         on_entry(slot, OLD, ctx, 0);
-        attempt::judge(slot, OLD, bit(Op::Create));
+        attempt::judge(slot, OLD, bit(Op::Create), bit(Op::Write));
         attempt::judge_making(slot);
         attempt::conclude(slot)
     })
@@ -58,7 +58,7 @@ pub fn linking_softly(ctx: &LsmContext) -> i32 {
     asked(|slot, _| {
         attempt::begin(slot, How::Symlink, Op::Link);
         on_entry(slot, OLD, ctx, 0);
-        attempt::judge(slot, OLD, bit(Op::Link) | ARRIVES);
+        attempt::judge(slot, OLD, bit(Op::Link) | ARRIVES, 0);
         attempt::conclude(slot)
     })
 }
@@ -70,8 +70,8 @@ pub fn linking(ctx: &LsmContext) -> i32 {
         attempt::begin(slot, How::Link, Op::Link);
         attempt::on(slot, OLD, argument(ctx, 0), read_or_zero(argument(ctx, 1), offset!(path_mnt)));
         on_entry(slot, NEW, ctx, 1);
-        attempt::judge(slot, OLD, bit(Op::Link));
-        attempt::judge(slot, NEW, bit(Op::Link) | ARRIVES);
+        attempt::judge(slot, OLD, bit(Op::Link), MOVED);
+        attempt::judge(slot, NEW, bit(Op::Link) | ARRIVES, MOVED);
         attempt::judge_move(slot, OLD, NEW);
         attempt::conclude(slot)
     })
@@ -88,8 +88,8 @@ pub fn renaming(ctx: &LsmContext) -> i32 {
         on_entry(slot, OLD, ctx, 0);
         on_entry(slot, NEW, ctx, 2);
         let replaces = if !exchange && exists(argument(ctx, 3)) { bit(Op::Delete) } else { 0 };
-        attempt::judge(slot, OLD, bit(Op::Rename) | if exchange { ARRIVES } else { 0 });
-        attempt::judge(slot, NEW, bit(Op::Rename) | ARRIVES | replaces);
+        attempt::judge(slot, OLD, bit(Op::Rename) | if exchange { ARRIVES } else { 0 }, MOVED);
+        attempt::judge(slot, NEW, bit(Op::Rename) | ARRIVES | replaces, MOVED);
         attempt::judge_move(slot, OLD, NEW);
         if exchange {
             attempt::judge_move(slot, NEW, OLD);

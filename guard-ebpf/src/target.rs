@@ -81,7 +81,7 @@ pub fn mounting(ctx: &LsmContext) -> i32 {
         };
         attempt::begin(slot, how, Op::Mount);
         attempt::on_path(slot, OLD, argument(ctx, 1));
-        attempt::judge(slot, OLD, bit(Op::Mount));
+        attempt::judge(slot, OLD, bit(Op::Mount), 0);
         attempt::conclude(slot)
     })
 }
@@ -93,8 +93,8 @@ pub fn moving_mount(ctx: &LsmContext) -> i32 {
         attempt::begin(slot, How::MoveMount, Op::Mount);
         attempt::on_path(slot, OLD, argument(ctx, 0));
         attempt::on_path(slot, NEW, argument(ctx, 1));
-        attempt::judge(slot, OLD, bit(Op::Mount));
-        attempt::judge(slot, NEW, bit(Op::Mount));
+        attempt::judge(slot, OLD, bit(Op::Mount), 0);
+        attempt::judge(slot, NEW, bit(Op::Mount), 0);
         attempt::conclude(slot)
     })
 }
@@ -114,7 +114,7 @@ pub fn pivoting(ctx: &LsmContext) -> i32 {
     asked(|slot, _| {
         attempt::begin(slot, How::PivotRoot, Op::Mount);
         attempt::on_path(slot, OLD, argument(ctx, 1));
-        attempt::judge(slot, OLD, bit(Op::Mount));
+        attempt::judge(slot, OLD, bit(Op::Mount), 0);
         attempt::conclude(slot)
     })
 }
@@ -189,7 +189,7 @@ fn by_itself(slot: u32, how: How, op: Op) -> bool {
 fn judge_process(slot: u32, task: u64, op: Op) -> bool {
     let file = executable(task);
     attempt::on(slot, OLD, read_or_zero(file, offset!(file_dentry)), read_or_zero(file, offset!(file_mnt)));
-    attempt::judge(slot, OLD, bit(op));
+    attempt::judge(slot, OLD, bit(op), 0);
     attempt::conclude(slot)
 }
 

@@ -237,8 +237,8 @@ impl Kernel {
         self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;
         if policy.meta().class_word != NO_WORD {
             self.active.set(1, place + 1, 0).context("the policy could not be announced")?;
-            // For the wait that comes with it: execs under way have not seen the announcement.
-            self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;
+            // Execs under way have not seen the announcement.
+            self.wait_for_runs(place, &inner)?;
             if let Err(error) = reclass(self, place as usize) {
                 self.active.set(1, 0, 0).context("the policy could not be taken back")?;
                 return Err(error);
@@ -248,12 +248,17 @@ impl Kernel {
         let old = self.active_place;
         self.active_place = place;
         self.active.set(1, 0, 0).context("the announcement could not be taken back")?;
-        // For the wait again: a run that has begun with the old policy goes by it to its end, and may have been kept from its
-        // CPU for long.
-        self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;
+        // A run that has begun with the old policy goes by it to its end, and may have been kept from its CPU for long.
+        self.wait_for_runs(place, &inner)?;
         self.tables.set(old, &inner, 0).context("the old policy could not be taken away")?;
         self.forget_classes(policy.meta().generation);
         Ok(())
+    }
+
+    /// Returns once every run of a program has ended that began before. A write to the places of policies makes the kernel wait for
+    /// that, so what is in `place` is written there again.
+    fn wait_for_runs(&mut self, place: u32, policy: &Array<MapData, Block>) -> anyhow::Result<()> {
+        self.tables.set(place, policy, 0).context("the policy could not be put in place")
     }
 
     /// Which of the two places the policy in force is in.
