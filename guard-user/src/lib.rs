@@ -7,6 +7,7 @@ pub mod cli;
 pub mod control;
 pub mod doctor;
 pub mod kernel;
+pub mod logs;
 pub mod policy;
 pub mod record;
 pub mod session;

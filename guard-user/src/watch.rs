@@ -40,6 +40,7 @@ use crate::policy::{Compiled, RuleInfo, Source, Whole};
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
 use crate::record::stream::{Audience, Stream, Told};
+use crate::record::webhook::Webhook;
 use crate::record::{Sink, SinkError, clock};
 use crate::session::{Processes, repo, seed, users};
 
@@ -136,6 +137,8 @@ pub struct Watch<'a> {
     sink: Option<Sink>,
     /// Where events are told as they come.
     stream: Option<Stream>,
+    /// Where some of them are sent.
+    webhook: Option<Webhook>,
     /// What was not handed over yet, and how many bytes that is.
     batch: (Vec<Told>, usize),
     /// The event being written.
@@ -202,6 +205,7 @@ impl<'a> Watch<'a> {
             ending_trees: HashMap::new(),
             sink,
             stream: None,
+            webhook: None,
             batch: (Vec::new(), 0),
             line: Vec::new(),
             oldest: u64::MAX,
@@ -227,14 +231,14 @@ impl<'a> Watch<'a> {
     pub fn attach(&mut self) -> anyhow::Result<()> {
         self.kernel.attach()?;
         for (hook, why) in self.kernel.refused_hooks() {
-            eprintln!(
-                "guard: this kernel keeps guard from its security hook {hook}; without it, less is prevented: {why}"
+            tracing::warn!(
+                "this kernel keeps guard from its security hook {hook}; without it, less is prevented: {why}"
             );
         }
         if !self.unenforced.is_empty() {
             let what: Vec<String> = self.unenforced.iter().map(|op| format!("`{op}`")).collect();
-            eprintln!(
-                "guard: degraded: {} is denied by the policy and not seen on this kernel, neither prevented nor recorded",
+            tracing::warn!(
+                "degraded: {} is denied by the policy and not seen on this kernel, neither prevented nor recorded",
                 what.join(", ")
             );
         }
@@ -311,6 +315,11 @@ impl<'a> Watch<'a> {
     /// Tells events to those who follow them, from now on.
     pub fn tell_to(&mut self, stream: Stream) {
         self.stream = Some(stream);
+    }
+
+    /// Sends events that it wants to a webhook, from now on.
+    pub fn send_to(&mut self, webhook: Webhook) {
+        self.webhook = Some(webhook);
     }
 
     /// How full the ring buffers are: verdicts, and the bulk.
@@ -446,6 +455,7 @@ impl<'a> Watch<'a> {
         let allowed = !matches!(record.body, Body::Exit(_)) && record.head.action == Action::Allow as u8;
         !matches!(record.body, Body::Fork)
             && (self.sink.is_some()
+                || matches!(record.body, Body::Exec { enrol: true, .. })
                 || record.head.action != Action::Allow as u8
                 || self.stream.as_ref().is_some_and(|stream| stream.wanted(allowed)))
     }
@@ -644,8 +654,11 @@ impl<'a> Watch<'a> {
             losses.push(("garbled", std::mem::take(&mut self.garbled)));
         }
         if let Some((lost, error)) = self.sink.as_mut().and_then(Sink::take_failure) {
-            eprintln!("guard: {lost} events could not be written: {error}");
+            tracing::error!("{lost} events could not be written: {error}");
             losses.push(("not-written", lost));
+        }
+        if let Some(lost) = self.webhook.as_mut().map(Webhook::lost).filter(|lost| *lost > 0) {
+            losses.push(("not-sent", lost));
         }
         for (kind, count) in losses {
             *self.totals.lost.entry(kind).or_default() += count;
@@ -685,7 +698,8 @@ impl<'a> Watch<'a> {
             (self.tell)(event);
         }
         let followed = self.stream.as_ref().filter(|stream| stream.wanted(allowed));
-        if self.sink.is_none() && followed.is_none() {
+        let sent = self.webhook.as_ref().filter(|webhook| webhook.wants(event));
+        if self.sink.is_none() && followed.is_none() && sent.is_none() {
             return;
         }
         self.line.clear();
@@ -708,6 +722,9 @@ impl<'a> Watch<'a> {
                 stream.tell(&mut self.batch.0);
                 self.batch.1 = 0;
             }
+        }
+        if let Some(webhook) = sent {
+            webhook.take(&self.line);
         }
         if let Some(sink) = &mut self.sink {
             self.line.push(b'\n');

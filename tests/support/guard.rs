@@ -131,9 +131,15 @@ impl Guard {
     /// Starts the daemon with its control API at `socket`, and waits for nothing.
     #[must_use]
     pub fn start_daemon(&self, socket: &Path) -> Running {
+        self.daemon_job(socket).start()
+    }
+
+    /// The daemon with its control API at `socket`, to be started.
+    #[must_use]
+    pub fn daemon_job(&self, socket: &Path) -> Job {
         let mut front = self.command("daemon");
         let program = front.remove(0);
-        Job::new(program, Path::new("/")).args(front).arg("--socket").arg(socket).start()
+        Job::new(program, Path::new("/")).args(front).arg("--socket").arg(socket)
     }
 
     fn command(&self, task: &str) -> Vec<OsString> {

@@ -40,6 +40,8 @@ pub struct Response {
     pub status: u16,
     /// The `Content-Type`.
     pub content: &'static str,
+    /// Other headers.
+    pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -48,13 +50,20 @@ impl Response {
     /// A 200 with this body.
     #[must_use]
     pub fn ok(content: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status: 200, content, body: body.into() }
+        Self { status: 200, content, headers: Vec::new(), body: body.into() }
     }
 
     /// Another status, with a word on why.
     #[must_use]
     pub fn status(status: u16, why: &str) -> Self {
-        Self { status, content: "text/plain", body: why.as_bytes().to_vec() }
+        Self { status, content: "text/plain", headers: Vec::new(), body: why.as_bytes().to_vec() }
+    }
+
+    /// One more header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 }
 
@@ -71,10 +80,23 @@ pub struct Server {
 impl Server {
     /// Listens on loopback, in the network namespace of the calling thread. Port 0 takes a free one.
     pub fn start(port: u16, answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> io::Result<Self> {
+        Self::start_over(port, Ok, answer)
+    }
+
+    /// The same, over what `wrap` makes of each connection: TLS, for one.
+    pub fn start_over<S: io::Read + Write>(
+        port: u16,
+        wrap: impl Fn(TcpStream) -> io::Result<S> + Send + Sync + 'static,
+        answer: impl Fn(&Request) -> Response + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port))?;
         let addr = listener.local_addr()?;
         let stop = Arc::new(AtomicBool::new(false));
-        let answer = Arc::new(answer);
+        let answer = Arc::new(move |stream: TcpStream| {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            serve(wrap(stream)?, &answer)
+        });
         let accepting = {
             let (listener, stop) = (listener.try_clone()?, Arc::clone(&stop));
             thread::Builder::new().name("http".into()).spawn(move || {
@@ -85,7 +107,7 @@ impl Server {
                     let Ok(stream) = stream else { continue };
                     let answer = Arc::clone(&answer);
                     // A client that goes away mid-sentence (it was killed, say) is its own affair.
-                    thread::spawn(move || serve(&stream, &*answer).unwrap_or_default());
+                    thread::spawn(move || answer(stream).unwrap_or_default());
                 }
             })?
         };
@@ -111,27 +133,29 @@ impl Drop for Server {
     }
 }
 
-fn serve(stream: &TcpStream, answer: &dyn Fn(&Request) -> Response) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+fn serve(stream: impl io::Read + Write, answer: &dyn Fn(&Request) -> Response) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
-    let Some(request) = read(&mut reader, &mut &*stream)? else { return Ok(()) };
+    let Some(request) = read(&mut reader)? else { return Ok(()) };
     let response = answer(&request);
-    let mut out = stream;
+    let out = reader.get_mut();
     write!(
         out,
-        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n",
         response.status,
         if response.status < 400 { "OK" } else { "Error" },
         response.content,
         response.body.len()
     )?;
+    for (name, value) in &response.headers {
+        write!(out, "{name}: {value}\r\n")?;
+    }
+    out.write_all(b"\r\n")?;
     out.write_all(&response.body)?;
     out.flush()
 }
 
 /// Reads one request; `None` when the peer closed without asking anything.
-fn read(reader: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Request>> {
+fn read<S: io::Read + Write>(reader: &mut BufReader<S>) -> io::Result<Option<Request>> {
     let first = line(reader)?;
     if first.is_empty() {
         return Ok(None);
@@ -152,7 +176,7 @@ fn read(reader: &mut impl BufRead, out: &mut impl Write) -> io::Result<Option<Re
         request.headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     if request.header("expect").is_some_and(|value| value.eq_ignore_ascii_case("100-continue")) {
-        out.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        reader.get_mut().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
     }
     if request.header("transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
         loop {
@@ -195,7 +219,7 @@ mod tests {
     use super::*;
 
     fn ask(text: &[u8]) -> Option<Request> {
-        read(&mut &text[..], &mut io::sink()).expect("a readable request")
+        read(&mut BufReader::new(io::Cursor::new(text.to_vec()))).expect("a readable request")
     }
 
     #[test]
@@ -215,7 +239,7 @@ mod tests {
             b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
             b"nonsense\r\n",
         ] {
-            read(&mut &text[..], &mut io::sink()).expect_err("an error");
+            read(&mut BufReader::new(io::Cursor::new(text.to_vec()))).expect_err("an error");
         }
     }
 

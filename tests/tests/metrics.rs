@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use guard::control::METRICS;
 use serde_json::Value;
 use support::api::Api;
-use support::guard::Daemon;
+use support::guard::{Daemon, Guard};
 use support::prometheus::{program, promtool};
 use support::run::Job;
 use support::stage::{Stage, text, until};
@@ -58,10 +58,16 @@ fn http(address: SocketAddr, path: &str) -> String {
     answer
 }
 
+/// With a webhook that nobody listens to.
+fn with_webhook(stage: &Stage, guard: Guard) -> Guard {
+    let url = format!("http://{}/", free_port());
+    guard.flag("--webhook").flag(url).flag("--webhook-spool").flag(stage.path().join("spool"))
+}
+
 #[test]
 fn what_happens_is_counted() {
     let stage = Stage::new("metrics");
-    let daemon = stage.guard("").flag("--program-stats").daemon();
+    let daemon = with_webhook(&stage, stage.guard("").flag("--program-stats")).daemon();
     let before = metrics(&daemon);
     let of = |values: &BTreeMap<String, f64>, name: &str| {
         values.get(name).copied().unwrap_or_else(|| panic!("no {name} in {values:#?}"))
@@ -74,6 +80,7 @@ fn what_happens_is_counted() {
         r#"guard_would_have_total{action="kill",op="exec"}"#,
         "guard_policy_reloads_total",
         "guard_api_missed_events_total",
+        "guard_webhook_dropped_events_total",
         "guard_sessions",
     ] {
         assert!(of(&before, name).abs() < 0.5, "there from the first, and 0: {name}");
@@ -95,6 +102,7 @@ fn what_happens_is_counted() {
     counted(r#"guard_life_total{op="session-end"}"#, 3.0);
     counted(r#"guard_life_total{op="exit"}"#, 6.0);
     counted("guard_policy_reload_failures_total", 1.0);
+    counted("guard_webhook_spooled_events", 3.0);
     let after = metrics(&daemon);
     assert!(of(&after, r#"guard_operations_total{action="allow",op="read"}"#) > 3.0);
     assert!(of(&after, r#"guard_program_runs_total{program="on_exec"}"#) >= 3.0, "{after:#?}");
@@ -153,7 +161,8 @@ fn slowly(what: &str, so: &dyn Fn() -> bool) {
 fn prometheus_scrapes_them() {
     let stage = Stage::new("metrics");
     let (guards, prometheus) = (free_port(), free_port());
-    let daemon = stage.guard("").flag("--metrics").flag(guards.to_string()).flag("--program-stats").daemon();
+    let guard = stage.guard("").flag("--metrics").flag(guards.to_string()).flag("--program-stats");
+    let daemon = with_webhook(&stage, guard).daemon();
     assert!(http(guards, "/metrics").contains("guard_build_info"));
     let elsewhere = http(guards, "/v1/policy");
     assert!(elsewhere.contains(" 404 ") && elsewhere.contains("/metrics only"), "{elsewhere}");

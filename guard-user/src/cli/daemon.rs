@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Common;
 use super::changes::Changes;
 use super::screen::Screen;
 use super::supervisor::Supervisor;
+use super::webhook::WebhookOptions;
+use super::{Common, LogOptions};
 use crate::control::{self, Readers, Setup, Socket};
 use crate::kernel::{self, Settings};
 use crate::policy::{Whole, with_agents};
@@ -48,12 +49,20 @@ pub struct Daemon {
     /// Tell of verdicts as lines of JSON instead of sentences
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    webhook: WebhookOptions,
 }
 
 impl Daemon {
+    /// What it logs, and how.
+    pub(super) fn log(&self) -> &LogOptions {
+        &self.common.log
+    }
+
     /// One that `guard top --standalone` guards by, and listens to at `socket`.
     pub(super) fn of_top(common: Common, socket: PathBuf) -> Self {
-        Self { common, socket, group: None, metrics: None, program_stats: true, json: false }
+        let webhook = WebhookOptions::default();
+        Self { common, socket, group: None, metrics: None, program_stats: true, json: false, webhook }
     }
 
     /// Does it.
@@ -91,8 +100,9 @@ impl Daemon {
             TcpListener::bind(address).with_context(|| format!("metrics can't be served on {address}"))
         });
         let metrics = metrics.transpose()?;
+        let webhook = self.webhook.start()?;
         let names: Vec<_> = policy.compiled.agents.iter().map(|agent| agent.name.clone()).collect();
-        let screen = Screen::new(self.json);
+        let screen = Screen::new(self.json, &self.common.log);
         let sink = self.common.sink()?;
         let settings = Settings { program_stats: self.program_stats, ..self.common.settings(true) };
         let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| {
@@ -102,12 +112,15 @@ impl Daemon {
         })?;
         let stream = Stream::default();
         watch.tell_to(stream.clone());
+        if let Some(webhook) = webhook {
+            watch.send_to(webhook);
+        }
         let mut stop = std::pin::pin!(stop()?);
         watch.attach()?;
         let running = watch.seed()?;
         if aloud {
-            eprintln!(
-                "guard: guarding {} on this machine, mode {}, by {}; {running} processes were running already",
+            tracing::info!(
+                "guarding {} on this machine, mode {}, by {}; {running} processes were running already",
                 names.join(", "),
                 watch.mode().word(),
                 watch.backends()
@@ -135,7 +148,7 @@ impl Daemon {
                 }
                 _ = rotated.recv() => match watch.reopen_events() {
                     Ok(()) => {}
-                    Err(error) => eprintln!("guard: events still go where they went: {error}"),
+                    Err(error) => tracing::error!("events still go where they went: {error}"),
                 },
                 () = next(&mut changes) => {
                     self.reload(&mut watch);
@@ -168,8 +181,8 @@ impl Daemon {
             }
         };
         match result {
-            Ok(()) => eprintln!("guard: the policy was read anew, mode {}", watch.mode().word()),
-            Err(error) => eprintln!("guard: the policy that was in force stays:\n{error:#}"),
+            Ok(()) => tracing::info!("the policy was read anew, mode {}", watch.mode().word()),
+            Err(error) => tracing::error!("the policy that was in force stays:\n{error:#}"),
         }
     }
 }

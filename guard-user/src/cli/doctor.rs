@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::screen::colours;
 use crate::doctor::{Report, State, examine};
+use crate::logs::colours;
 
 /// Exit code where guard can't run here.
 const CANNOT_RUN: u8 = 1;

@@ -14,6 +14,7 @@ mod standalone;
 mod supervisor;
 mod top;
 mod user;
+mod webhook;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,8 +23,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
 
 use crate::kernel::Settings;
+use crate::logs::{self, Format};
 use crate::policy::{Failure, Source, Whole, default_text, named, read, shipped, source};
 use crate::record::Sink;
 
@@ -87,6 +91,8 @@ struct Common {
     /// Guard by a policy that denies what this kernel does not show: nothing of that is then prevented or recorded
     #[arg(long)]
     degrade: bool,
+    #[command(flatten)]
+    log: LogOptions,
     /// Show the kernel programs' own diagnostics
     #[arg(long)]
     debug: bool,
@@ -99,6 +105,25 @@ struct Common {
     /// Processes that can be guarded at once; one more is killed when it is forked
     #[arg(long, value_name = "N", default_value_t = Settings::default().max_processes, value_parser = clap::value_parser!(u32).range(1..=1 << 22))]
     max_processes: u32,
+}
+
+/// What is logged, and how.
+#[derive(Args, Clone, Default)]
+struct LogOptions {
+    /// How to write the log: as sentences, or as JSON for whatever collects logs
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: Format,
+    /// What to log: off, error, warn, info, debug or trace; by part of the program too, as in info,guard::record=debug
+    #[arg(long, value_name = "LEVEL", env = "GUARD_LOG", default_value = "info", value_parser = logs::filter)]
+    log_level: Option<Targets>,
+}
+
+impl LogOptions {
+    /// Begins to log.
+    fn start(&self) {
+        let default = || Targets::new().with_default(LevelFilter::INFO);
+        logs::start(self.log_format, self.log_level.clone().unwrap_or_else(default));
+    }
 }
 
 /// Where an administrator's policy is looked for.
@@ -136,7 +161,7 @@ impl Common {
         let policy = self.policy.as_deref().map_or_else(in_use, named).and_then(read);
         let policy = policy.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         for warning in &policy.compiled.warnings {
-            eprintln!("{warning}");
+            tracing::warn!("{warning}");
         }
         Ok(policy)
     }
@@ -164,7 +189,15 @@ pub fn main() -> ExitCode {
             return ExitCode::from(FAILED);
         }
     };
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    match &command {
+        Command::Run(run) => run.log().start(),
+        Command::Daemon(daemon) => daemon.log().start(),
+        // What is written beside a screen would spoil it.
+        Command::Top(_) => logs::start(Format::Text, Targets::new().with_target(logs::END, LevelFilter::ERROR)),
+        _ => LogOptions::default().start(),
+    }
+    let result = match command {
         Command::Run(run) => runtime.block_on(run.run()),
         Command::Daemon(daemon) => runtime.block_on(daemon.run()),
         Command::Doctor(doctor) => doctor.run(),
@@ -176,13 +209,7 @@ pub fn main() -> ExitCode {
         Command::Man(man) => man.run(),
     };
     result.unwrap_or_else(|error| {
-        // A policy's errors are whole texts of their own.
-        let text = format!("{error:#}");
-        if text.starts_with("error") {
-            eprintln!("{text}");
-        } else {
-            eprintln!("guard: {text}");
-        }
+        tracing::error!(target: logs::END, "{error:#}");
         ExitCode::from(FAILED)
     })
 }

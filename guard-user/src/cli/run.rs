@@ -14,9 +14,9 @@ use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member, NO_AGENT, id_of};
 use guard_common::words::{Mode, Scope};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Common;
 use super::screen::Screen;
 use super::user::Caller;
+use super::{Common, LogOptions};
 use crate::kernel;
 use crate::session::repo;
 use crate::watch::{Watch, ticks};
@@ -46,6 +46,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// What it logs, and how.
+    pub(super) fn log(&self) -> &LogOptions {
+        &self.common.log
+    }
+
     /// Does it.
     ///
     /// # Errors
@@ -54,7 +59,7 @@ impl Run {
         let policy = self.common.load_policy()?;
         kernel::check_requirements()?;
         let caller = Caller::find()?;
-        let screen = Screen::new(self.json);
+        let screen = Screen::new(self.json, &self.common.log);
         let sink = self.common.sink()?;
         let settings = self.common.settings(false);
         let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| screen.show(event))?;
@@ -141,7 +146,7 @@ impl Run {
             Ok(Err(error)) => {
                 let name = program.to_string_lossy();
                 let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
-                eprintln!("guard: {name}: {error}");
+                tracing::error!("{name}: {error}");
                 Ok(Started::Failed(code))
             }
             Err(_) => anyhow::bail!("the thread that starts the command failed"),

@@ -57,7 +57,7 @@ impl Supervisor {
             && let Err(error) = sd_notify::notify(what)
         {
             // It will stop guard if it waits for this; then the reason is in the log.
-            eprintln!("guard: the service manager can't be told: {error}");
+            tracing::error!("the service manager can't be told: {error}");
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::Common;
 use super::standalone::Standalone;
+use super::{Common, LogOptions};
 use crate::control;
 use crate::kernel::Settings;
 use crate::session::users;
@@ -125,6 +125,7 @@ impl Top {
                 events: self.events.clone(),
                 audit: self.audit,
                 degrade: self.degrade,
+                log: LogOptions::default(),
                 debug: false,
                 verdict_ring: settings.verdict_ring,
                 bulk_ring: settings.bulk_ring,

@@ -30,7 +30,7 @@ enum Kind {
 type Metric = (&'static str, Kind, &'static [&'static str], &'static str);
 
 /// The metrics there are.
-const ALL: [Metric; 29] = [
+const ALL: [Metric; 34] = [
     ("guard_build_info", Kind::Gauge, &["version", "kernel"], "Which guard runs, on which kernel; always 1."),
     ("guard_start_time_seconds", Kind::Gauge, &[], "When the daemon was started, in seconds since 1970."),
     ("guard_enforcing", Kind::Gauge, &["op"], "Whether a denial of this operation is carried out now: 1 or 0."),
@@ -83,6 +83,11 @@ const ALL: [Metric; 29] = [
         &[],
         "The longest that an event had waited before it was written, lately; only where events are recorded.",
     ),
+    ("guard_webhook_sent_events_total", Kind::Counter, &[], "Events that the webhook's receiver has taken."),
+    ("guard_webhook_failed_requests_total", Kind::Counter, &[], "Requests to the webhook that came to nothing."),
+    ("guard_webhook_dropped_events_total", Kind::Counter, &[], "Events for the webhook that were dropped."),
+    ("guard_webhook_spooled_events", Kind::Gauge, &[], "Events that wait to be sent to the webhook."),
+    ("guard_webhook_spooled_bytes", Kind::Gauge, &[], "Bytes that they take on disk."),
     ("guard_api_connections", Kind::Gauge, &[], "Connections to the control API."),
     ("guard_api_streams", Kind::Gauge, &[], "Clients that follow the events."),
     ("guard_api_refused_total", Kind::Counter, &[], "Connections that were turned away: there were too many."),
@@ -251,6 +256,13 @@ fn costs(sheet: &Sheet, machine: &Machine) -> Result<(), prometheus::Error> {
     )?;
     if let Some(lag) = machine.store_lag_seconds {
         sheet.one("guard_store_lag_seconds", lag)?;
+    }
+    if let Some(webhook) = &machine.webhook {
+        sheet.one("guard_webhook_sent_events_total", webhook.sent as f64)?;
+        sheet.one("guard_webhook_failed_requests_total", webhook.failed as f64)?;
+        sheet.one("guard_webhook_dropped_events_total", webhook.dropped as f64)?;
+        sheet.one("guard_webhook_spooled_events", webhook.spooled as f64)?;
+        sheet.one("guard_webhook_spooled_bytes", webhook.spooled_bytes as f64)?;
     }
     sheet.one("process_cpu_seconds_total", machine.daemon.cpu_seconds)?;
     sheet.one("process_resident_memory_bytes", machine.daemon.memory_bytes as f64)

@@ -72,7 +72,7 @@ impl Server {
                 tokio::select! {
                     result = serve(&api, listener, metrics, readers) => {
                         if let Err(error) = result {
-                            eprintln!("guard: the control API is not served any more: {error:#}");
+                            tracing::error!("the control API is not served any more: {error:#}");
                         }
                     }
                     _ = stopped => {}

@@ -16,16 +16,17 @@ use tokio::task::spawn_blocking;
 use super::Api;
 use super::peer::Caller;
 use super::problem::Problem;
-use super::types::{Build, Clients, Machine, OperationCount, Refusal, Ring, RuleCount, Status, Usage};
+use super::types::{Build, Clients, Machine, OperationCount, Refusal, Ring, RuleCount, Status, Usage, Webhook};
 use crate::doctor::{self, Report};
 use crate::policy::OPS;
+use crate::record::webhook::Numbers;
 use crate::watch::request::Snapshot;
 use crate::watch::{Tally, give_back_memory};
 
 /// How old the doctor's findings may be: looking takes a moment.
 const FRESH: Duration = Duration::from_secs(10);
 /// Losses of user space's own, beside the kernel's counters.
-const OWN_LOSSES: [&str; 2] = ["garbled", "not-written"];
+const OWN_LOSSES: [&str; 3] = ["garbled", "not-written", "not-sent"];
 
 /// The daemon as a whole.
 #[utoipa::path(get, path = "/v1/status", tag = "status", responses(
@@ -113,6 +114,7 @@ pub fn machine(api: &Api, snapshot: &Snapshot) -> Machine {
         daemon: usage(),
         reloads: snapshot.reloads.clone(),
         store_lag_seconds: snapshot.store_lag_seconds,
+        webhook: snapshot.webhook.clone().map(webhook),
         clients: Clients {
             connections: api.limits.open(),
             streams: api.stream.readers(),
@@ -120,6 +122,11 @@ pub fn machine(api: &Api, snapshot: &Snapshot) -> Machine {
             missed: api.stream.missed(),
         },
     }
+}
+
+fn webhook(numbers: Numbers) -> Webhook {
+    let Numbers { sent, failed, dropped, spooled, spooled_bytes, failure } = numbers;
+    Webhook { sent, failed, dropped, spooled, spooled_bytes, failure }
 }
 
 fn operations(tally: &Tally, actions: &[Action]) -> Vec<OperationCount> {

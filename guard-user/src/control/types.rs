@@ -114,6 +114,9 @@ pub struct Machine {
     /// events are not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub store_lag_seconds: Option<f64>,
+    /// Events that are sent to a webhook; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// Clients of this API.
     pub clients: Clients,
 }
@@ -186,6 +189,24 @@ pub struct Reloads {
     /// Why the last of these was refused; absent once another has come into force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,
+}
+
+/// Events that are sent to a webhook, since the daemon's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Webhook {
+    /// Events that the receiver has taken.
+    pub sent: u64,
+    /// Requests that came to nothing; what they held is sent again, unless the receiver refuses it for good.
+    pub failed: u64,
+    /// Events that were dropped: there was no room, or the receiver refuses them for good.
+    pub dropped: u64,
+    /// Events that wait to be sent.
+    pub spooled: u64,
+    /// Bytes that they take on disk.
+    pub spooled_bytes: u64,
+    /// Why the receiver takes nothing; absent where it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 /// Clients of this API.

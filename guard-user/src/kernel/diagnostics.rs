@@ -1,4 +1,4 @@
-//! The programs' own diagnostics (`--debug`), written to standard error as they come.
+//! The programs' own diagnostics (`--debug`), logged as they come.
 
 use std::os::fd::AsRawFd as _;
 
@@ -7,16 +7,16 @@ use aya::Ebpf;
 use aya_log::EbpfLogger;
 use log::{Log, Metadata, Record};
 
-/// Writes every line to standard error.
-struct ToStandardError;
+/// Logs every line, whatever its level: whoever asks for them wants them all.
+struct ToLog;
 
-impl Log for ToStandardError {
+impl Log for ToLog {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
         true
     }
 
     fn log(&self, record: &Record<'_>) {
-        eprintln!("guard: kernel: {}: {}", record.target(), record.args());
+        tracing::info!("kernel: {}: {}", record.target(), record.args());
     }
 
     fn flush(&self) {}
@@ -24,8 +24,7 @@ impl Log for ToStandardError {
 
 /// Shows the diagnostics, from a thread of its own that ends with the process.
 pub fn show(ebpf: &mut Ebpf) -> anyhow::Result<()> {
-    let mut logger =
-        EbpfLogger::init_with_logger(ebpf, ToStandardError).context("the programs offer no diagnostics")?;
+    let mut logger = EbpfLogger::init_with_logger(ebpf, ToLog).context("the programs offer no diagnostics")?;
     std::thread::Builder::new()
         .name("guard-diagnostics".to_owned())
         .spawn(move || {

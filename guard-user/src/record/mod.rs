@@ -4,7 +4,9 @@ pub mod clock;
 pub mod decode;
 pub mod event;
 pub mod redact;
+pub mod sentence;
 mod sink;
 pub mod stream;
+pub mod webhook;
 
 pub use sink::{Sink, SinkError};

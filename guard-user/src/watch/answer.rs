@@ -11,6 +11,7 @@ use crate::control::types::{self, Call, Counts, PolicyInForce, Program, Protecti
 use crate::kernel::{ProgramRun, Reach, holds};
 use crate::record::clock;
 use crate::record::event::{Event, Process};
+use crate::record::webhook::Webhook;
 use crate::session::seed;
 
 /// Calls of a session that are listed.
@@ -26,8 +27,8 @@ impl Watch<'_> {
             Request::Guarded(pid, reply) => drop(reply.send(self.kernel.member(pid).is_some())),
             Request::Change(by, change, reply) => drop(reply.send(self.change(&by, change))),
             Request::PolicyRefused(by, why) => {
-                eprintln!(
-                    "guard: a policy from the control API ({}) is refused; the policy that was in force stays:\n{why}",
+                tracing::error!(
+                    "a policy from the control API ({}) is refused; the policy that was in force stays:\n{why}",
                     by.told()
                 );
                 self.refuse_policy(&why);
@@ -43,11 +44,11 @@ impl Watch<'_> {
             Change::Policy(whole) => {
                 if let Err(error) = self.reload(*whole) {
                     let why = format!("{error:#}");
-                    eprintln!("guard: the policy that was in force stays:\n{why}");
+                    tracing::error!("the policy that was in force stays:\n{why}");
                     return Err(Refused::Failed(why));
                 }
-                eprintln!(
-                    "guard: another policy is in force, from the control API ({}), mode {}",
+                tracing::info!(
+                    "another policy is in force, from the control API ({}), mode {}",
                     by.told(),
                     self.mode.word()
                 );
@@ -147,6 +148,7 @@ impl Watch<'_> {
             programs: self.kernel.programs().into_iter().map(program).collect(),
             reloads: self.reloads.clone(),
             store_lag_seconds: self.sink.as_ref().map(|_| self.lag.longest().as_secs_f64()),
+            webhook: self.webhook.as_ref().map(Webhook::numbers),
         }
     }
 

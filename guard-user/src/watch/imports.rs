@@ -63,7 +63,7 @@ impl Imports {
     fn tell(&self) {
         for (folder, repository) in &self.0 {
             let rules: usize = repository.texts.iter().map(|(_, imported)| imported.drafts.len()).sum();
-            eprintln!("guard: {folder}/{FILE} is enforced: {rules} rules");
+            tracing::info!("{folder}/{FILE} is enforced: {rules} rules");
         }
     }
 
@@ -129,5 +129,5 @@ impl Watch<'_> {
 }
 
 fn not_imported(what: &str, why: &dyn std::fmt::Display) {
-    eprintln!("guard: {what} is not enforced: {why}");
+    tracing::warn!("{what} is not enforced: {why}");
 }

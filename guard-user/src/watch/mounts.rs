@@ -72,7 +72,7 @@ impl Watch<'_> {
     fn tell_full_mounts(&mut self) {
         if self.kernel.mounts().full() && !self.mounts.told {
             self.mounts.told = true;
-            eprintln!("guard: this machine has more mounts than guard keeps: names by the last ones are not known");
+            tracing::warn!("this machine has more mounts than guard keeps: names by the last ones are not known");
         }
     }
 }

@@ -7,6 +7,7 @@ use tokio::sync::oneshot::Sender;
 
 use crate::control::types::{PolicyInForce, Program, Protection, Reloads, Session, SessionDetail};
 use crate::policy::{Source, Whole};
+use crate::record::webhook::Numbers;
 
 use super::Totals;
 
@@ -100,4 +101,6 @@ pub struct Snapshot {
     pub reloads: Reloads,
     /// The longest that a record has waited lately, in seconds, where events are recorded.
     pub store_lag_seconds: Option<f64>,
+    /// What came of the webhook, where there is one.
+    pub webhook: Option<Numbers>,
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::cli::screen::colours;
+use crate::logs::colours;
 use crate::policy::Finding;
 
 /// Collects what is to be printed, and prints it at once.

@@ -7,6 +7,8 @@ mod status;
 mod systemd;
 mod uninstall;
 
+pub use parts::SPOOL;
+
 use std::process::ExitCode;
 
 use anyhow::bail;

@@ -18,6 +18,8 @@ pub const ROTATED: &str = "/etc/logrotate.d";
 pub const PROGRAM: &str = "/usr/local/bin/guard";
 /// Where the unit has events written.
 pub const EVENTS: &str = "/var/log/guard";
+/// Where events wait for the webhook.
+pub const SPOOL: &str = "/var/lib/guard/webhook";
 
 /// A file to be made.
 pub struct Wanted {

@@ -11,7 +11,7 @@ use nix::unistd::Group;
 
 use super::install::call;
 use super::made::{self, Made, Part, RECORD};
-use super::parts::{EVENTS, PACKAGED, UNIT_FILE};
+use super::parts::{EVENTS, PACKAGED, SPOOL, UNIT_FILE};
 use super::systemd::Systemd;
 
 /// Stops the daemon, and removes what `guard service install` has made. A policy that was changed stays, and so do the events
@@ -44,12 +44,26 @@ impl Uninstall {
             remove(part)?;
         }
         systemd.forget()?;
+        if !waits(Path::new(SPOOL)) {
+            let _absent = fs::remove_dir_all(SPOOL);
+        }
         made::forget()?;
         if Path::new(EVENTS).exists() {
             println!("stays   {EVENTS}, the events that were written");
         }
+        if Path::new(SPOOL).exists() {
+            println!("stays   {SPOOL}, the events that no webhook has taken yet");
+        }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Whether events wait in this folder.
+fn waits(spool: &Path) -> bool {
+    let ends = |entry: io::Result<fs::DirEntry>| {
+        entry.is_ok_and(|entry| entry.path().extension().is_some_and(|ending| ending == "jsonl"))
+    };
+    fs::read_dir(spool).is_ok_and(|mut entries| entries.any(ends))
 }
 
 /// Removes a part, if it still is what was made, and says what became of it.
