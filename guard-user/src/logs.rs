@@ -88,6 +88,7 @@ pub fn colours(stream: &impl io::IsTerminal) -> bool {
 }
 
 /// A text from outside without the characters that could play tricks on a terminal.
+#[must_use]
 pub fn printable(text: &str) -> String {
     text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,6 +94,12 @@ impl Terminal {
         plain(&String::from_utf8_lossy(&self.screen.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// All that was written to the terminal, as it was written.
+    #[must_use]
+    pub fn raw(&self) -> Vec<u8> {
+        self.screen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits until something is the case.
     ///
     /// # Panics
@@ -123,6 +129,16 @@ impl Terminal {
             assert!(Instant::now() < deadline, "it does not end\n{:?}", self.screen());
             thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Hangs up, as a line does that is cut: who goes on has no terminal any more.
+    pub fn hang_up(&self) {
+        /// `TIOCVHANGUP`, which libc does not name everywhere.
+        const HANG_UP: libc::Ioctl = 0x5437;
+        let line = File::open(format!("/proc/{}/fd/0", self.child.id())).expect("the program's terminal");
+        // SAFETY: the call takes no argument, and the descriptor is a terminal's.
+        let hung_up = unsafe { libc::ioctl(line.as_raw_fd(), HANG_UP) };
+        assert_eq!(hung_up, 0, "{}", io::Error::last_os_error());
     }
 
     /// The program's process id.

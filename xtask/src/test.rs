@@ -51,9 +51,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if matrix { workspace::code(status) } else { ExitCode::FAILURE })
 }
 
-/// Programs that tests run, each with Debian's package of it: a terminal to look at screens by, what reads manual pages, and what
-/// judges units.
-const PROGRAMS: [(&str, &str); 3] = [("tmux", "tmux"), ("groff", "groff-base"), ("systemd-analyze", "systemd")];
+/// Programs that tests run, each with Debian's package of it: a terminal to look at screens by, what reads manual pages, what
+/// judges units, and a bus as desktops have it.
+const PROGRAMS: [(&str, &str); 4] =
+    [("tmux", "tmux"), ("groff", "groff-base"), ("systemd-analyze", "systemd"), ("dbus-daemon", "dbus-daemon")];
 
 /// Sees to it that the programs are there that tests run.
 fn programs() -> Result<()> {

@@ -1,5 +1,6 @@
 //! `guard daemon`: every agent on the machine, until it is stopped.
 
+use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use super::screen::Screen;
 use super::supervisor::Supervisor;
 use super::webhook::WebhookOptions;
 use super::{Common, LogOptions};
+use crate::alert::Alerts;
 use crate::control::{self, Readers, Setup, Socket};
 use crate::kernel::{self, Settings};
 use crate::policy::{Whole, with_agents};
@@ -105,7 +107,10 @@ impl Daemon {
         let screen = Screen::new(self.json, &self.common.log);
         let sink = self.common.sink()?;
         let settings = Settings { program_stats: self.program_stats, ..self.common.settings(true) };
+        // Told by whoever watches, and looked at between.
+        let alerts = RefCell::new(Alerts::by(&self.common.notify));
         let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| {
+            alerts.borrow_mut().tell(event);
             if aloud {
                 screen.show(event);
             }
@@ -136,6 +141,7 @@ impl Daemon {
                 result = watch.step() => result?,
                 _ = tick.tick() => {
                     watch.tick();
+                    alerts.borrow_mut().tick();
                     // Only where records are read and ticks kept is guard alive.
                     supervisor.alive();
                 }

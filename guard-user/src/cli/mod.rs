@@ -5,6 +5,7 @@ mod completions;
 mod daemon;
 mod doctor;
 mod man;
+mod notices;
 mod phase;
 mod policy;
 mod run;
@@ -26,6 +27,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 
+use crate::alert::{Way, helper};
 use crate::kernel::Settings;
 use crate::logs::{self, Format};
 use crate::policy::{Failure, Source, Whole, default_text, named, read, shipped, source};
@@ -62,6 +64,9 @@ enum Command {
     Policy(policy::Policy),
     /// Print what makes a shell complete guard's commands
     Completions(completions::Completions),
+    /// Show notifications on a user's desktop
+    #[command(name = helper::NAME, hide = true)]
+    ShowNotices(notices::Notices),
     /// Write the manual pages
     #[command(hide = true)]
     Man(man::Man),
@@ -91,6 +96,9 @@ struct Common {
     /// Guard by a policy that denies what this kernel does not show: nothing of that is then prevented or recorded
     #[arg(long)]
     degrade: bool,
+    /// Tell whoever works with the agent when something is denied
+    #[arg(long, value_name = "WAY", value_enum, value_delimiter = ',')]
+    notify: Vec<Way>,
     #[command(flatten)]
     log: LogOptions,
     /// Show the kernel programs' own diagnostics
@@ -113,7 +121,7 @@ struct LogOptions {
     /// How to write the log: as sentences, or as JSON for whatever collects logs
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: Format,
-    /// What to log: off, error, warn, info, debug or trace; by part of the program too, as in info,guard::record=debug
+    /// What to log: off, error, warn, info, debug or trace; by part of the program too, such as info,guard=debug
     #[arg(long, value_name = "LEVEL", env = "GUARD_LOG", default_value = "info", value_parser = logs::filter)]
     log_level: Option<Targets>,
 }
@@ -206,6 +214,7 @@ pub fn main() -> ExitCode {
         Command::Service(service) => service.run(&runtime),
         Command::Policy(policy) => policy.run(),
         Command::Completions(completions) => completions.run(),
+        Command::ShowNotices(notices) => Ok(notices.run()),
         Command::Man(man) => man.run(),
     };
     result.unwrap_or_else(|error| {

@@ -1,5 +1,6 @@
 //! `guard run -- CMD`: one tree, from its first instruction to its end.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
@@ -17,6 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::screen::Screen;
 use super::user::Caller;
 use super::{Common, LogOptions};
+use crate::alert::Alerts;
 use crate::kernel;
 use crate::session::repo;
 use crate::watch::{Watch, ticks};
@@ -62,7 +64,11 @@ impl Run {
         let screen = Screen::new(self.json, &self.common.log);
         let sink = self.common.sink()?;
         let settings = self.common.settings(false);
-        let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| screen.show(event))?;
+        let alerts = RefCell::new(Alerts::by(&self.common.notify));
+        let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| {
+            alerts.borrow_mut().tell(event);
+            screen.show(event);
+        })?;
         watch.attach()?;
 
         // The person's Ctrl-C is for the command; guard stays until it has ended.
@@ -82,7 +88,10 @@ impl Run {
             let [interrupt, quit] = &mut interrupts;
             tokio::select! {
                 result = watch.step() => result?,
-                _ = tick.tick() => watch.tick(),
+                _ = tick.tick() => {
+                    watch.tick();
+                    alerts.borrow_mut().tick();
+                }
                 _ = ended.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = quit.recv() => {}

@@ -125,6 +125,7 @@ impl Top {
                 events: self.events.clone(),
                 audit: self.audit,
                 degrade: self.degrade,
+                notify: Vec::new(),
                 log: LogOptions::default(),
                 debug: false,
                 verdict_ring: settings.verdict_ring,
