@@ -40,7 +40,7 @@ use crate::policy::{Compiled, RuleInfo, Source, Whole};
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
 use crate::record::stream::{Audience, Stream, Told};
-use crate::record::webhook::Webhook;
+use crate::record::webhook::{self, Webhook};
 use crate::record::{Sink, SinkError, clock};
 use crate::session::{Processes, repo, seed, users};
 
@@ -658,7 +658,7 @@ impl<'a> Watch<'a> {
             losses.push(("not-written", lost));
         }
         if let Some(lost) = self.webhook.as_mut().map(Webhook::lost).filter(|lost| *lost > 0) {
-            losses.push(("not-sent", lost));
+            losses.push((webhook::LOSS, lost));
         }
         for (kind, count) in losses {
             *self.totals.lost.entry(kind).or_default() += count;

@@ -1,13 +1,15 @@
 //! A line on the terminal in which the agent works, when something was denied.
 
-use std::fs::File;
-use std::io::{ErrorKind, Write as _};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt as _, fchown};
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::pty::openpty;
+use nix::sys::signal::Signal;
 use support::guard::{Daemon, Guard};
 use support::pty::Terminal;
 use support::run::Job;
@@ -166,10 +168,74 @@ fn one_command_s_terminal_is_told_once() {
     let mut terminal = Terminal::start(&elsewhere);
     terminal.wait();
     assert_eq!(told(&terminal.screen()), 1, "{}", terminal.screen());
-    let log = std::fs::read_to_string(place.stage.path().join("log")).expect("a log");
+    let log = fs::read_to_string(place.stage.path().join("log")).expect("a log");
     assert_eq!(told(&log), 1, "{log}");
 
     let mut terminal = Terminal::start(&job);
     terminal.wait();
     assert_eq!(told(&terminal.screen()), 1, "{}", terminal.screen());
+}
+
+/// Another user's terminal, written to with no more rights than the unit has and docs/notifications.md adds.
+#[test]
+fn the_unit_s_rights_and_group_tty_are_enough() {
+    const NOBODY: u32 = 65534;
+    let unit =
+        fs::read_to_string(support::guard::policies().join("../deploy/systemd/guard.service")).expect("the unit");
+    let bounding = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).expect("capabilities");
+    let set: Vec<_> =
+        bounding.split(' ').map(|name| format!("+{}", name.trim_start_matches("CAP_").to_lowercase())).collect();
+    let group = nix::unistd::Group::from_name("tty").expect("groups").expect("group tty").gid;
+    // Where anybody may go, and its agent too.
+    let public = tempfile::tempdir().expect("a folder");
+    fs::set_permissions(public.path(), fs::Permissions::from_mode(0o755)).expect("a folder of ours");
+    let (shell, secret) = (public.path().join("shell"), public.path().join("secret"));
+    fs::copy("/bin/bash", &shell).expect("a shell");
+    fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).expect("a file of ours");
+    fs::write(&secret, "x").expect("written");
+    let stage = Stage::new("notify");
+    let policy = stage.policy("").replace(&format!("{}/agent", stage.path().display()), &shell.display().to_string());
+    let policy = policy.replace(&format!("{}/denied/**", stage.path().display()), &secret.display().to_string());
+    let socket = support::guard::Socket::new();
+    let guard = Guard::new(stage.scratch(), &policy).unrecorded().flag("--notify").flag("terminal");
+    // Without the group the kernel refuses it, and nothing else changes; with it there is a line.
+    for groups in ["--clear-groups".to_owned(), format!("--groups={group}")] {
+        let rights = [
+            "sh".to_owned(),
+            "-c".to_owned(),
+            "ulimit -l unlimited 2> /dev/null; exec \"$@\"".to_owned(),
+            "sh".to_owned(),
+            "setpriv".to_owned(),
+            format!("--bounding-set=-all,{}", set.join(",")),
+            "--no-new-privs".to_owned(),
+            groups.clone(),
+        ];
+        let daemon = guard.daemon_job(socket.path()).under(rights).start();
+        until("it guards", || daemon.stderr().contains("guarding"));
+        let pty = openpty(None, None).expect("a terminal");
+        fchown(&pty.slave, Some(NOBODY), Some(group.as_raw())).expect("their terminal");
+        let slave = File::from(pty.slave);
+        slave.set_permissions(fs::Permissions::from_mode(0o620)).expect("their terminal");
+        let script = format!("cat {}; sleep 1; true", secret.display());
+        let job = Job::new(&shell, public.path()).args(["-c", &script]).under([
+            "setpriv".to_owned(),
+            format!("--reuid={NOBODY}"),
+            format!("--regid={NOBODY}"),
+            "--clear-groups".to_owned(),
+            "setsid".to_owned(),
+            "--wait".to_owned(),
+        ]);
+        let end = || Stdio::from(slave.try_clone().expect("a descriptor"));
+        let mut child = job.command().stdin(end()).stdout(end()).stderr(end()).spawn().expect("it starts");
+        child.wait().expect("it ends");
+        until("it was denied", || daemon.stderr().contains("; rule secrets"));
+        let mut master = File::from(pty.master);
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("flags");
+        let mut screen = vec![0; 64 << 10];
+        let length = master.read(&mut screen).unwrap_or(0);
+        let screen = String::from_utf8_lossy(&screen[..length]).into_owned();
+        assert_eq!(told(&screen), u64::from(groups.starts_with("--groups")), "{groups}: {screen}");
+        daemon.signal(Signal::SIGTERM);
+        assert_eq!(daemon.wait().code(), 0);
+    }
 }

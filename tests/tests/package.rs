@@ -59,8 +59,11 @@ fn start(overlay: &Overlay) -> Running {
     let unit = fs::read_to_string(overlay.path("/usr/lib/systemd/system/guard.service")).expect("an installed unit");
     let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
     let folder = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).expect("a folder").to_owned();
-    for folder in [format!("/run/{}", folder("RuntimeDirectory=")), format!("/var/log/{}", folder("LogsDirectory="))]
-    {
+    for folder in [
+        format!("/run/{}", folder("RuntimeDirectory=")),
+        format!("/var/log/{}", folder("LogsDirectory=")),
+        format!("/var/lib/{}", folder("StateDirectory=")),
+    ] {
         fs::create_dir_all(overlay.path(&folder)).expect("a folder");
     }
     let words: Vec<_> = command.split(' ').collect();

@@ -280,15 +280,18 @@ fn a_full_spool_counts_what_it_drops() {
     eventually("the rest arrives", || number(&daemon, "spooled") == 0);
     let (sent, dropped) = (number(&daemon, "sent"), number(&daemon, "dropped"));
     let done = daemon.stop();
-    let losses = done.events.op("lost").count() as u64;
-    // Losses are sent too: whoever receives knows that there is something missing.
-    assert_eq!(sent + dropped, DENIALS as u64 + losses);
+    // Whoever receives knows that there is something missing, and how much.
+    let batches = receiver.batches();
+    let told: Vec<&Value> =
+        batches.iter().flat_map(|batch| &batch.events).filter(|event| event["op"] == "lost").collect();
+    assert!(told.iter().all(|event| event["kind"] == "not-sent" && event["time"].is_string()), "{told:?}");
+    assert_eq!(told.iter().filter_map(|event| event["count"].as_u64()).sum::<u64>(), dropped);
+    assert_eq!(sent + dropped, (DENIALS + told.len()) as u64);
     let last = done.events.rule("secrets").last().expect("denials");
     let arrived = receiver.verdicts();
     assert_eq!(arrived.last(), Some(last), "the last one is there");
-    assert!(receiver.batches().iter().flat_map(|batch| &batch.events).any(|event| event["op"] == "lost"));
-    let keys: BTreeSet<String> = receiver.batches().into_iter().map(|batch| batch.key).collect();
-    assert_eq!(keys.len(), receiver.batches().len(), "no batch was sent twice");
+    let keys: BTreeSet<&str> = batches.iter().map(|batch| batch.key.as_str()).collect();
+    assert_eq!(keys.len(), batches.len(), "no batch was sent twice");
 }
 
 /// What the receiver refuses for good is dropped and counted, and does not hold up the rest; a redirect leads nowhere.
@@ -301,10 +304,13 @@ fn refusals_and_redirects() {
     until("it is refused", || number(&daemon, "dropped") == 1);
     until("that is told", || daemon.events().op("lost").any(|event| event["kind"] == "not-sent"));
     until("and said", || daemon.stderr().contains("refuses 1 events for good"));
-    // The event that tells of the loss was refused too, or is taken now.
     receiver.becomes(200);
     deny(&stage);
-    until("the next is taken", || number(&daemon, "sent") >= 1 && receiver.verdicts().len() == 2);
+    // With it, the receiver learns of the one that it did not take.
+    until("the next is taken", || number(&daemon, "sent") == 2 && receiver.verdicts().len() == 2);
+    let told = receiver.batches().into_iter().flat_map(|batch| batch.events).filter(|event| event["op"] == "lost");
+    assert_eq!(told.map(|event| event["count"].as_u64()).collect::<Vec<_>>(), [Some(1)]);
+    assert_eq!(number(&daemon, "dropped"), 1);
     drop(daemon.stop());
 
     let elsewhere = Receiver::start(0, 200);

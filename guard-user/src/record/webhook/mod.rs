@@ -25,12 +25,15 @@ use tokio::time::{sleep, timeout};
 use self::pace::Pace;
 use self::post::{Outcome, Post};
 use self::spool::{Batch, Spool};
+use super::clock;
 use super::event::Event;
 
 pub use self::post::{Headers, Receiver};
 
 /// Bytes that may wait for the thread: a moment's worth, as the disk is only behind for a moment.
 const QUEUE: usize = 4 << 20;
+/// The kind of loss that an event is which was dropped.
+pub const LOSS: &str = "not-sent";
 /// How long guard's end may be put off to deliver what is left.
 const LAST: Duration = Duration::from_secs(2);
 
@@ -81,6 +84,8 @@ struct Shared {
     sent: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
+    /// Of those, the ones that the receiver was not told of.
+    untold: AtomicU64,
     spooled: AtomicU64,
     spooled_bytes: AtomicU64,
     failure: Mutex<Option<String>>,
@@ -94,6 +99,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     fn drop_events(&self, count: u64) {
         self.dropped.fetch_add(count, Ordering::Relaxed);
+        self.untold.fetch_add(count, Ordering::Relaxed);
     }
 
     /// Says what the spool holds.
@@ -152,10 +158,12 @@ impl Webhook {
         Ok(Self { shared, actions, told: 0, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Whether an event is to be sent: a verdict that was asked for, or a loss, which may have been one.
+    /// Whether an event is to be sent: a verdict that was asked for, or a loss, which may have been one. What was lost on the way
+    /// to the receiver, it is told when it takes something again.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
-        event.op == "lost" || event.verdict.as_ref().is_some_and(|verdict| self.actions.contains(&verdict.action))
+        event.op == "lost" && event.kind != Some(LOSS)
+            || event.verdict.as_ref().is_some_and(|verdict| self.actions.contains(&verdict.action))
     }
 
     /// Takes an event, as its line of the record without the end of the line. Never waits; without room, it is dropped.
@@ -263,6 +271,7 @@ impl Sender {
                 Outcome::Taken => {
                     self.shared.sent.fetch_add(batch.events, Ordering::Relaxed);
                     self.settled(&batch);
+                    self.tell_losses();
                     pace = Pace::default();
                     if locked(&self.shared.failure).take().is_some() {
                         tracing::info!("the webhook at {} takes events again", self.post.name());
@@ -297,6 +306,25 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// Tells a receiver that takes events how many it was not sent. One that takes none would be sent ever more.
+    fn tell_losses(&self) {
+        let count = self.shared.untold.swap(0, Ordering::Relaxed);
+        if count == 0 {
+            return;
+        }
+        let event = Event {
+            time: clock::time_of_day(clock::now_since_boot()),
+            op: "lost",
+            kind: Some(LOSS),
+            count: Some(count),
+            ..Event::default()
+        };
+        let mut spool = self.spool.borrow_mut();
+        let dropped = serde_json::to_vec(&event).map_or(1, |line| spool.add(&line));
+        self.shared.drop_events(dropped);
+        self.shared.measure(&spool);
     }
 
     fn settled(&self, batch: &Batch) {

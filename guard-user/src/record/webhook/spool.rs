@@ -4,7 +4,7 @@
 //! what is there after a crash is what may not have been delivered, in the same batches under the same names.
 
 use std::collections::VecDeque;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -68,7 +68,11 @@ impl Spool {
         DirBuilder::new().recursive(true).mode(0o700).create(folder).with_context(what)?;
         let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(folder.join(LOCK));
         let lock = lock.with_context(what)?;
-        lock.try_lock().map_err(|_| anyhow::anyhow!("another guard uses it")).with_context(what)?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => return Err(anyhow::anyhow!("another guard uses it")).with_context(what),
+            Err(TryLockError::Error(error)) => return Err(error).with_context(what),
+            Ok(()) => {}
+        }
         let run = fs::read_to_string("/proc/sys/kernel/random/uuid").context("no random numbers")?;
         let mut spool = Self {
             folder: folder.to_owned(),
