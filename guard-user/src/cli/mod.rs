@@ -122,7 +122,7 @@ struct LogOptions {
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: Format,
     /// What to log: off, error, warn, info, debug or trace; by part of the program too, such as info,guard=debug
-    #[arg(long, value_name = "LEVEL", env = "GUARD_LOG", default_value = "info", value_parser = logs::filter)]
+    #[arg(long, value_name = "LEVEL", env = "GUARD_LOG", hide_env_values = true, default_value = "info", value_parser = logs::filter)]
     log_level: Option<Targets>,
 }
 
