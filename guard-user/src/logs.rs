@@ -145,7 +145,8 @@ impl Text {
             }
             if number == 0 && !whole {
                 out.push_str(if self.journal { "" } else { "guard: " });
-                if target != VERDICT {
+                // What guard ends with needs no word to be taken for an error.
+                if !matches!(target, VERDICT | END) {
                     let (on, off) = if self.colour && !word.is_empty() { (paint, "\x1b[0m") } else { ("", "") };
                     out.extend([on, word, off]);
                 }
@@ -187,8 +188,9 @@ mod tests {
         assert_eq!(journal.lines(Level::ERROR, "guard::cli", "error: bad\n  --> a"), "<3>error: bad\n<3>  --> a\n");
         assert_eq!(journal.lines(Level::WARN, VERDICT, "stopped cat"), "<4>stopped cat\n");
         assert_eq!(journal.lines(Level::INFO, "guard::cli", "guarding x"), "<6>guarding x\n");
+        assert_eq!(plain.lines(Level::ERROR, END, "no such file"), "guard: no such file\n");
         let colour = Text { journal: false, colour: true };
-        assert_eq!(colour.lines(Level::ERROR, END, "no"), "guard: \x1b[1;31merror: \x1b[0mno\n");
+        assert_eq!(colour.lines(Level::ERROR, "guard::cli", "no"), "guard: \x1b[1;31merror: \x1b[0mno\n");
     }
 
     #[test]
