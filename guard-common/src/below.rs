@@ -140,6 +140,13 @@ impl Matches {
         }
     }
 
+    /// Takes note that the place of anchor `anchor` lies inside of the folder, whose path is `len` bytes long: not all that is inside
+    /// lies below that place.
+    #[inline(always)]
+    pub fn has_inside(&mut self, anchor: u32, len: u32) {
+        self.below.signature = mix(self.below.signature, 1 << 62 | u64::from(anchor) << 32 | u64::from(len));
+    }
+
     /// Takes in a list of what is under way at `place`: those entries whose parent has fired, in the walk `since` or a later one,
     /// and early enough to be followed by what is done of the segment at `component`.
     #[inline(always)]

@@ -397,6 +397,8 @@ extern "C" fn match_below(slot: u32, start: u32) -> u32 {
                 walk_below(slot, anchor, below, end);
             } else if above_place(slot, start, u32::from(anchor)) != 0 {
                 // All that begins there lies inside.
+                // SAFETY: the slot has one user.
+                unsafe { (*work).walk.matches.has_inside(u32::from(anchor), end - start) };
                 walk_below(slot, anchor, end, end);
             }
         }

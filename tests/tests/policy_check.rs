@@ -119,7 +119,7 @@ fn findings_are_json_in_one_shape() {
         serde_json::json!({
             "file": "policy.toml", "line": 4, "column": 7, "end": {"line": 4, "column": 13}, "severity": "error",
             "message": "unknown operation `raed`",
-            "label": "expected one of `exec`, `read`, `write`, `connect`, `send` and `outlive`",
+            "label": "expected one of `exec`, `read`, `write`, `create`, `delete`, `rename`, `link`, `chmod`, `connect`, `send`, `bind`, `signal`, `ptrace`, `mount`, `privilege` and `outlive`",
             "help": "did you mean `read`?",
         })
     );

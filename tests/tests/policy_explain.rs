@@ -229,7 +229,7 @@ fn exit_codes() {
     assert_eq!(code(&["--op", "read", "--path", "/srv/x", "--expect", "deny"]), 0);
     assert_eq!(code(&["--op", "read", "--path", "/srv/x", "--expect", "allow"]), 1);
     for (wrong, says) in [
-        (&["--op", "raed", "--path", "/x"][..], "expected exec, read, write, connect, send or outlive"),
+        (&["--op", "raed", "--path", "/x"][..], "expected exec, read, write, create, "),
         (&["--op", "read"], "--op read needs --path"),
         (&["--op", "read", "--to", "1.2.3.4:5"], "--to means nothing to --op read"),
         (&["--op", "connect", "--to", "host:5"], "`host:5` is no address"),

@@ -149,6 +149,7 @@ impl Tables<'_> {
             if whole.starts_with(&place) {
                 self.below(node, &whole, place.len() as u32);
             } else if place.starts_with(&whole) {
+                self.walk.matches.has_inside(u32::from(node), end);
                 self.below(node, &whole, end);
             }
         }
