@@ -103,7 +103,7 @@ impl Matches {
     #[inline(always)]
     pub fn begin_below(&mut self, meta: &Meta) {
         self.below.first = self.walk + 1;
-        self.below.signature = 0;
+        self.below.signature = 1;
         self.below.anything = 0;
         let mut word = 0;
         while word < RULE_WORDS {
@@ -191,7 +191,7 @@ impl Matches {
             let (object, except, weighs) = (self.object[word], self.except[word], meta.weighs[word]);
             self.below.object[word] = object;
             self.below.except[word] = except;
-            self.below.signature = mix(self.below.signature, mix(object & weighs, except & weighs));
+            self.below.signature = mix(mix(self.below.signature, object & weighs), except & weighs);
             if self.below.anything != 0 {
                 self.below.leads[word] = u64::MAX;
                 self.below.leads_except[word] = u64::MAX;
