@@ -18,7 +18,7 @@ use guard_common::words::{Backend, How, OP_ROWS, Op};
 
 use crate::kernel::{self, is_folder, masked, read_or_zero};
 use crate::maps::{offset, work};
-use crate::path;
+use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
 use crate::{act, emit, names, pipe, tree};
 
@@ -30,6 +30,9 @@ const _: () = assert!((Op::Outlive as u32) < OPS && OPS <= OP_ROWS as u32);
 pub const OLD: u32 = 0;
 /// The new name.
 pub const NEW: u32 = 1;
+
+/// Beside operations that are noted: the object is an executable. One that is in memory alone could call itself anything.
+pub const EXECUTABLE: u32 = 1 << 31;
 
 /// A directory entry on a mount.
 #[repr(C)]
@@ -143,9 +146,15 @@ pub fn judge(slot: u32, which: u32, ops: u32, noted: u32) {
 extern "C" fn judge_object(slot: u32, which: u32, ops: u32, noted: u32) -> u32 {
     let Some(attempt) = attempt(slot) else { return 0 };
     let Object { dentry, mnt } = attempt.objects[masked(which, 1) as usize];
-    let path = path::resolve(slot, dentry, mnt);
-    if path.pathless() || attempt.judged == 0 {
+    let mut path = path::resolve(slot, dentry, mnt);
+    if attempt.judged == 0 {
         return 0;
+    }
+    if path.pathless() {
+        if noted & EXECUTABLE == 0 {
+            return 0;
+        }
+        path = Resolved::NOTHING;
     }
     let len = emit::append_path(slot, path.start());
     if which == OLD {

@@ -8,7 +8,7 @@ use guard_common::below::bit;
 use guard_common::tree::Member;
 use guard_common::words::{How, Op, Scope};
 
-use crate::attempt::{self, NEW, OLD};
+use crate::attempt::{self, EXECUTABLE, NEW, OLD};
 use crate::kernel::{self, argument, read_or_zero};
 use crate::lsm::asked;
 use crate::maps::offset;
@@ -41,7 +41,7 @@ pub fn signalling(ctx: &LsmContext) -> i32 {
         }
         attempt::begin(slot, How::Kill, Op::Signal);
         attempt::on_process(slot, tgid, signal as u32);
-        judge_process(slot, task, Op::Signal)
+        judge_executable(slot, task, Op::Signal)
     })
 }
 
@@ -61,7 +61,7 @@ pub fn attaching(ctx: &LsmContext) -> i32 {
         }
         attempt::begin(slot, How::Attach, Op::Ptrace);
         attempt::on_process(slot, tgid, 0);
-        judge_process(slot, task, Op::Ptrace)
+        judge_executable(slot, task, Op::Ptrace)
     })
 }
 
@@ -181,15 +181,16 @@ pub fn calling_bpf(_: &LsmContext) -> i32 {
 /// Judges what has no path of its own by the executable of the current process.
 #[inline(always)]
 fn by_itself(slot: u32, how: How, op: Op) -> bool {
-    attempt::simple_file(slot, how, op, executable(kernel::current()))
+    attempt::begin(slot, how, op);
+    judge_executable(slot, kernel::current(), op)
 }
 
-/// Judges an attempt on a process by its executable.
+/// Judges an attempt by the executable of a process.
 #[inline(always)]
-fn judge_process(slot: u32, task: u64, op: Op) -> bool {
+fn judge_executable(slot: u32, task: u64, op: Op) -> bool {
     let file = executable(task);
     attempt::on(slot, OLD, read_or_zero(file, offset!(file_dentry)), read_or_zero(file, offset!(file_mnt)));
-    attempt::judge(slot, OLD, bit(op), 0);
+    attempt::judge(slot, OLD, bit(op), EXECUTABLE);
     attempt::conclude(slot)
 }
 
