@@ -11,6 +11,7 @@ mod mounts;
 mod pipes;
 mod reload;
 pub mod request;
+mod standing;
 mod tally;
 mod tell;
 mod unseen;
@@ -19,7 +20,9 @@ use imports::Imports;
 use lag::Lag;
 use mounts::Mounts;
 use pipes::Pipes;
-pub use tally::{LIFE, Tally, Totals};
+pub use standing::Inheritance;
+use standing::Standing;
+pub use tally::{LIFE, LOSSES, Tally, Totals};
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -29,7 +32,7 @@ use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;
 use guard_common::event::{FLAG_ENFORCED, FLAG_PATH_UNKNOWN};
-use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member, TOLD_IN_EVENTS};
+use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member, TOLD_IN_EVENTS, id_of};
 use guard_common::words::{Action, Backend, Mode, Op, Scope};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -160,6 +163,9 @@ pub struct Watch<'a> {
     bulk: AsyncFd<RingBuf<MapData>>,
     /// Records were left in the rings.
     more: bool,
+    /// Records of before this moment, in nanoseconds since boot, are told by somebody else.
+    from: u64,
+    standing: Standing,
 }
 
 impl<'a> Watch<'a> {
@@ -179,7 +185,7 @@ impl<'a> Watch<'a> {
         if audit {
             policy.set_mode(Mode::Audit);
         }
-        policy.set_generation(1);
+        policy.set_generation(settings.generation);
         let mut kernel = Kernel::load(settings, &policy)?;
         let unenforced = unseen::check(&policy, &kernel.abilities(), settings.degrade)?;
         let (verdicts, bulk) = kernel.take_rings()?;
@@ -191,8 +197,8 @@ impl<'a> Watch<'a> {
             imports: Imports::default(),
             pipes: Pipes::default(),
             mounts,
-            generation: 1,
-            policies: VecDeque::from([(1, Arc::new(policy.rules.clone()))]),
+            generation: settings.generation,
+            policies: VecDeque::from([(settings.generation, Arc::new(policy.rules.clone()))]),
             mode: policy.mode,
             policy,
             audit,
@@ -221,6 +227,8 @@ impl<'a> Watch<'a> {
             verdicts: waitable(verdicts.buffer)?,
             bulk: waitable(bulk.buffer)?,
             more: false,
+            from: 0,
+            standing: Standing::default(),
         })
     }
 
@@ -245,14 +253,19 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    /// Enters the agents that run already; how many processes that were.
+    /// Enters whom another guard has guarded, and the agents that run already; how many processes that were.
     ///
     /// # Errors
-    /// If /proc can't be read, or the map is full.
-    pub fn seed(&mut self) -> anyhow::Result<usize> {
-        let seeded = seed::seed(&mut self.kernel, &self.policy)?;
+    /// If /proc can't be read, or a map is full.
+    pub fn seed(&mut self, inheritance: &Inheritance) -> anyhow::Result<usize> {
+        self.inherit(inheritance)?;
+        let agents = &self.policy.agents;
+        let seeded = seed::seed(&mut self.kernel, &self.policy, &|pid| inheritance.member(pid, agents))?;
         let now = clock::now_since_boot();
         let count = seeded.len();
+        for root in seeded.iter().filter(|one| one.inherited && one.member.tree == id_of(one.pid, one.member.start)) {
+            self.add_mounts_of(root.pid);
+        }
         for one in seeded {
             let member = one.member;
             self.processes.executed(one.pid, member.start, member.start, one.image);
@@ -261,7 +274,9 @@ impl<'a> Watch<'a> {
                 tree.agents.insert(one.pid);
             }
             if member.call != 0 {
-                tree.calls.push(member.call);
+                if !tree.calls.contains(&member.call) {
+                    tree.calls.push(member.call);
+                }
                 let call = self.calls.entry(member.call).or_default();
                 if let Some(label) = one.call {
                     tree.labelled += 1;
@@ -275,8 +290,11 @@ impl<'a> Watch<'a> {
                 tree.agent = self.policy.agents.get(member.agent as usize).map(|agent| agent.name.clone());
                 tree.uid = one.uid;
                 tree.started = clock::time_of_day(member.start);
-                let event = self.event_of_start(&member, one.pid, now);
-                self.publish(&event, Some(member.tree));
+                // The start of one that was guarded already has been told, or will be from what was recorded of it.
+                if !one.inherited {
+                    let event = self.event_of_start(&member, one.pid, now);
+                    self.publish(&event, Some(member.tree));
+                }
                 if let Some(places) = self.kernel.places(member.tree) {
                     self.import(member.tree, &places.repo[..places.repo_len as usize]);
                 }
@@ -419,6 +437,7 @@ impl<'a> Watch<'a> {
     fn take(&mut self, record: Option<Result<Record, Garbled>>) -> bool {
         match record {
             None => return false,
+            Some(Ok(record)) if record.head.time < self.from => {}
             Some(Ok(record)) => self.handle(&record),
             Some(Err(_)) => self.garbled += 1,
         }
@@ -426,6 +445,7 @@ impl<'a> Watch<'a> {
     }
 
     fn handle(&mut self, record: &Record) {
+        self.standing.changed = true;
         self.learn(record);
         self.count(record);
         let head = record.head;
@@ -541,6 +561,7 @@ impl<'a> Watch<'a> {
         self.forget_pipes();
         self.report_losses();
         self.flush();
+        self.show_life();
     }
 
     /// Kills what is left of calls that were ended, each process held so that no other can be hit. The programs see
@@ -661,16 +682,21 @@ impl<'a> Watch<'a> {
             losses.push((webhook::LOSS, lost));
         }
         for (kind, count) in losses {
-            *self.totals.lost.entry(kind).or_default() += count;
-            let event = Event {
-                time: clock::time_of_day(clock::now_since_boot()),
-                op: "lost",
-                kind: Some(kind),
-                count: Some(count),
-                ..Event::default()
-            };
-            self.publish(&event, None);
+            self.lose(kind, count);
         }
+    }
+
+    /// Counts a loss, and tells it.
+    fn lose(&mut self, kind: &'static str, count: u64) {
+        *self.totals.lost.entry(kind).or_default() += count;
+        let event = Event {
+            time: clock::time_of_day(clock::now_since_boot()),
+            op: "lost",
+            kind: Some(kind),
+            count: Some(count),
+            ..Event::default()
+        };
+        self.publish(&event, None);
     }
 
     /// Counts an event that no record has brought, tells it and writes it.
@@ -712,7 +738,7 @@ impl<'a> Watch<'a> {
             let owner = tree.map(|tree| self.trees.get(&tree).and_then(|tree| tree.uid));
             let audience = match owner {
                 Some(Some(uid)) => Audience::User(uid),
-                None if event.op == "lost" => Audience::All,
+                None if ["lost", "gap"].contains(&event.op) => Audience::All,
                 _ => Audience::Trusted,
             };
             let line = Bytes::copy_from_slice(&self.line);

@@ -40,6 +40,8 @@ pub struct Guard {
     recorded: bool,
     flags: Vec<OsString>,
     patience: Duration,
+    /// Where the daemon's pins go, if there are any.
+    pins: Option<PathBuf>,
 }
 
 impl Guard {
@@ -65,6 +67,7 @@ impl Guard {
             recorded: true,
             flags: Vec::new(),
             patience: PATIENCE,
+            pins: None,
         }
     }
 
@@ -91,6 +94,12 @@ impl Guard {
     #[must_use]
     pub fn patient(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// What the daemon enforces goes on when it is killed, by pins in this folder.
+    #[must_use]
+    pub fn standing(self, pins: &Path) -> Self {
+        Self { pins: Some(pins.to_owned()), ..self }
     }
 
     /// The same job, under `guard run`.
@@ -139,7 +148,11 @@ impl Guard {
     pub fn daemon_job(&self, socket: &Path) -> Job {
         let mut front = self.command("daemon");
         let program = front.remove(0);
-        Job::new(program, Path::new("/")).args(front).arg("--socket").arg(socket)
+        let pins = match &self.pins {
+            Some(pins) => vec!["--pins".into(), pins.clone().into_os_string()],
+            None => vec!["--no-pins".into()],
+        };
+        Job::new(program, Path::new("/")).args(front).args(pins).arg("--socket").arg(socket)
     }
 
     fn command(&self, task: &str) -> Vec<OsString> {
@@ -223,6 +236,15 @@ impl Daemon {
         self.running.signal(signal);
     }
 
+    /// Kills it, and gives all its events once it is gone.
+    #[must_use]
+    pub fn killed(mut self, signal: Signal) -> Guarded {
+        self.running.renew_limit();
+        self.running.signal(signal);
+        let done = self.running.wait();
+        Guarded { done, events: events_in(&self.events, 0).0 }
+    }
+
     /// What it has said on standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
@@ -238,10 +260,7 @@ impl Daemon {
     /// The events it has written after `from` bytes of them, and how many bytes there are now.
     #[must_use]
     pub fn events_since(&self, from: usize) -> (Events, usize) {
-        let bytes = fs::read(&self.events).unwrap_or_default();
-        // The last line may be half written.
-        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(from, |last| last + 1);
-        (Events::parse(&String::from_utf8_lossy(&bytes[from..whole])), whole)
+        events_in(&self.events, from)
     }
 
     /// Waits for an event, and gives all there are by then.
@@ -269,6 +288,14 @@ impl Daemon {
         let done = self.running.wait();
         Guarded { done, events: Events::parse(&fs::read_to_string(&self.events).unwrap_or_default()) }
     }
+}
+
+/// The events in a file that is being written after `from` bytes, and how many bytes there are now.
+fn events_in(file: &Path, from: usize) -> (Events, usize) {
+    let bytes = fs::read(file).unwrap_or_default();
+    // The last line may be half written.
+    let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(from, |last| last + 1);
+    (Events::parse(&String::from_utf8_lossy(&bytes[from..whole])), whole)
 }
 
 /// A guard that has run.

@@ -70,7 +70,7 @@ fn the_unit_s_capabilities_are_enough() {
         .arg(format!("--bounding-set=-all,{}", set.join(",")))
         .arg("--no-new-privs")
         .arg(binary())
-        .args(["daemon", "--policy"])
+        .args(["daemon", "--no-pins", "--policy"])
         .arg(policy)
         .arg("--socket")
         .arg(socket.path())

@@ -16,15 +16,16 @@ use super::webhook::WebhookOptions;
 use super::{Common, LogOptions};
 use crate::alert::Alerts;
 use crate::control::{self, Readers, Setup, Socket};
-use crate::kernel::{self, Settings};
+use crate::kernel::{self, Folder, Settings, pins};
 use crate::policy::{Whole, with_agents};
 use crate::record::stream::Stream;
-use crate::watch::{Watch, ticks};
+use crate::watch::{Inheritance, Watch, ticks};
 
 /// What it can be told by signals.
 const SIGNALS: &str = "\
 A change of the policy's file, or SIGHUP, puts the policy in force anew, at once and whole: a bad one changes nothing and is reported. \
 SIGUSR1 opens the file of --events anew, for whoever rotates it. SIGTERM and Ctrl-C end it, and then nothing is enforced any more. \
+SIGUSR2 ends it as being killed does: what it enforces goes on, and the next daemon takes over. \
 A service manager that asks to be told (NOTIFY_SOCKET, WATCHDOG_USEC) is told when it enforces, and that it is alive.";
 
 /// Guards every agent that the policy names, those that run already among them, until SIGTERM or Ctrl-C.
@@ -48,6 +49,12 @@ pub struct Daemon {
     /// Have the kernel measure how long its programs run, guard's and all others, at some nanoseconds a run
     #[arg(long)]
     program_stats: bool,
+    /// Folder in a bpffs for what goes on enforcing when the daemon is killed, until the next one takes over
+    #[arg(long, value_name = "DIR", default_value = pins::FOLDER)]
+    pins: PathBuf,
+    /// Enforce only as long as the daemon lives
+    #[arg(long, conflicts_with = "pins")]
+    no_pins: bool,
     /// Tell of verdicts as lines of JSON instead of sentences
     #[arg(long)]
     json: bool,
@@ -64,7 +71,8 @@ impl Daemon {
     /// One that `guard top --standalone` guards by, and listens to at `socket`.
     pub(super) fn of_top(common: Common, socket: PathBuf) -> Self {
         let webhook = WebhookOptions::default();
-        Self { common, socket, group: None, metrics: None, program_stats: true, json: false, webhook }
+        let pins = PathBuf::from(pins::FOLDER);
+        Self { common, socket, group: None, metrics: None, program_stats: true, pins, no_pins: true, json: false, webhook }
     }
 
     /// Does it.
@@ -92,6 +100,7 @@ impl Daemon {
     ) -> anyhow::Result<ExitCode> {
         // Before anything else: a signal that nobody waits for yet would end the process.
         let (mut hangup, mut rotated) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
+        let mut handover = signal(SignalKind::user_defined2())?;
         let mut supervisor = if aloud { Supervisor::of_environment() } else { Supervisor::default() };
         let policy = self.load_policy()?;
         kernel::check_requirements()?;
@@ -106,7 +115,12 @@ impl Daemon {
         let names: Vec<_> = policy.compiled.agents.iter().map(|agent| agent.name.clone()).collect();
         let screen = Screen::new(self.json, &self.common.log);
         let sink = self.common.sink()?;
-        let settings = Settings { program_stats: self.program_stats, ..self.common.settings(true) };
+        let (folder, inheritance) = self.inherit();
+        let settings = Settings {
+            program_stats: self.program_stats,
+            generation: inheritance.next_generation(),
+            ..self.common.settings(true)
+        };
         // Told by whoever watches, and looked at between.
         let alerts = RefCell::new(Alerts::by(&self.common.notify));
         let mut watch = Watch::load(&settings, policy, self.common.audit, sink, |event| {
@@ -122,7 +136,12 @@ impl Daemon {
         }
         let mut stop = std::pin::pin!(stop()?);
         watch.attach()?;
-        let running = watch.seed()?;
+        let running = watch.seed(&inheritance)?;
+        if let Some(folder) = &folder {
+            folder.own().and_then(|pins| watch.stand(pins)).unwrap_or_else(|error| mortal(&error));
+        }
+        watch.take_over(inheritance);
+        drop(folder);
         if aloud {
             tracing::info!(
                 "guarding {} on this machine, mode {}, by {}; {running} processes were running already",
@@ -161,7 +180,16 @@ impl Daemon {
                     supervisor.ready(&how(&watch));
                 }
                 Some(request) = requests.recv() => watch.answer(request),
-                () = &mut stop => break,
+                _ = handover.recv() => {
+                    watch.tick();
+                    watch.leave_sessions();
+                    tracing::info!("what is enforced goes on; the next daemon takes over");
+                    break;
+                }
+                () = &mut stop => {
+                    watch.lift_pins();
+                    break;
+                }
             }
         }
         supervisor.stopping();
@@ -170,6 +198,22 @@ impl Daemon {
             screen.summary(watch.totals(), watch.mode() == guard_common::words::Mode::Audit);
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The folder of pins, and what daemons have left there that died.
+    fn inherit(&self) -> (Option<Folder>, Inheritance) {
+        if self.no_pins {
+            return (None, Inheritance::default());
+        }
+        let open = || {
+            let folder = Folder::open(&self.pins)?;
+            let inheritance = Inheritance::of(&folder)?;
+            Ok((Some(folder), inheritance))
+        };
+        open().unwrap_or_else(|error| {
+            mortal(&error);
+            (None, Inheritance::default())
+        })
     }
 
     /// Reads the policy; one that names no agent would guard nothing.
@@ -191,6 +235,11 @@ impl Daemon {
             Err(error) => tracing::error!("the policy that was in force stays:\n{error:#}"),
         }
     }
+}
+
+/// Says that nothing outlives the daemon.
+fn mortal(error: &anyhow::Error) {
+    tracing::warn!("should the daemon be killed, nothing is enforced until the next one: {error:#}");
 }
 
 /// What guards, in a line.

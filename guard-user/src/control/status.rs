@@ -21,13 +21,10 @@ use crate::doctor::{self, Report};
 use crate::policy::OPS;
 use crate::record::webhook::Numbers;
 use crate::watch::request::Snapshot;
-use crate::watch::{Tally, give_back_memory};
+use crate::watch::{LOSSES, Tally, give_back_memory};
 
 /// How old the doctor's findings may be: looking takes a moment.
 const FRESH: Duration = Duration::from_secs(10);
-/// Losses of user space's own, beside the kernel's counters.
-const OWN_LOSSES: [&str; 3] = ["garbled", "not-written", "not-sent"];
-
 /// The daemon as a whole.
 #[utoipa::path(get, path = "/v1/status", tag = "status", responses(
     (status = 200, description = "How the daemon is; `machine` for callers who may read everything", body = Status),
@@ -93,7 +90,7 @@ pub fn machine(api: &Api, snapshot: &Snapshot) -> Machine {
         .map(|(rule, action, count)| RuleCount { rule: rule.clone(), action: action.word().to_owned(), count })
         .collect();
     rules.sort_unstable();
-    let losses = COUNTERS.iter().copied().filter(|kind| !TOLD_IN_EVENTS.contains(kind)).chain(OWN_LOSSES);
+    let losses = COUNTERS.iter().copied().filter(|kind| !TOLD_IN_EVENTS.contains(kind)).chain(LOSSES);
     let lost = losses.map(|kind| (kind.to_owned(), totals.lost.get(kind).copied().unwrap_or(0))).collect();
     Machine {
         sessions: snapshot.sessions.iter().filter(|session| !session.over).count() as u64,

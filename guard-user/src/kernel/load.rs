@@ -1,11 +1,11 @@
 //! Loading and attaching the programs, and the maps that are shared with them.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use aya::maps::{Array, ArrayOfMaps, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::Program;
 use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader};
@@ -18,13 +18,18 @@ use guard_common::words::Backend;
 
 use super::backends::Abilities;
 use super::gauge::Gauge;
+use super::left::Left;
 use super::mounts::{self, MountTable};
+use super::pins::Pins;
 use super::programs::Programs;
 use super::{backends, offsets};
 use crate::policy::{self, Compiled, Tables};
 
 /// Slots of working memory each CPU has; as the programs' own `PROGRAMS`.
 const PROGRAMS_PER_CPU: u32 = 4;
+/// Maps that whoever takes over from this guard needs.
+const TO_PIN: [&str; 8] =
+    ["MEMBERS", "PLACES", "ENDED_CALLS", "PIPES", "PHASES", "COUNTERS", "VERDICTS", "BULK"];
 /// Inner maps of different sizes may replace each other.
 const BPF_F_INNER_MAP: u32 = 0x1000;
 
@@ -46,6 +51,8 @@ pub struct Settings {
     pub degrade: bool,
     /// Have the kernel measure how long programs run: all of the machine's, as long as this one is loaded.
     pub program_stats: bool,
+    /// Number of the first policy: above those of a guard that is taken over.
+    pub generation: u32,
 }
 
 impl Default for Settings {
@@ -58,6 +65,7 @@ impl Default for Settings {
             debug: false,
             degrade: false,
             program_stats: false,
+            generation: 1,
         }
     }
 }
@@ -85,6 +93,10 @@ pub struct Kernel {
     pub max_processes: u32,
     /// As long as it is open, the kernel measures.
     stats: Option<OwnedFd>,
+    /// Maps to be pinned, where anything is.
+    to_pin: Vec<(&'static str, OwnedFd)>,
+    /// What outlives this process.
+    pins: Option<Pins>,
 }
 
 /// How much a program has run, while that was measured.
@@ -141,7 +153,10 @@ impl Kernel {
             .map_max_entries("BULK", settings.bulk_ring)
             .load(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf")))
             .context("the kernel refused guard's maps")?;
+        let to_pin = TO_PIN.into_iter().map(|name| Ok((name, descriptor(&ebpf, name)?)));
         let mut kernel = Self {
+            to_pin: to_pin.collect::<anyhow::Result<_>>()?,
+            pins: None,
             members: HashMap::try_from(take(&mut ebpf, "MEMBERS")?)?,
             places: HashMap::try_from(take(&mut ebpf, "PLACES")?)?,
             ended_calls: HashMap::try_from(take(&mut ebpf, "ENDED_CALLS")?)?,
@@ -205,7 +220,57 @@ impl Kernel {
     /// # Errors
     /// If the kernel's types can't be read any more.
     pub fn prepare(&mut self, policy: &Compiled) -> anyhow::Result<()> {
-        self.programs.want(policy)
+        self.programs.want(policy)?;
+        self.pins.as_ref().map_or(Ok(()), |pins| self.programs.pin(pins))
+    }
+
+    /// Has all of it outlive this process, and be found by the next.
+    ///
+    /// # Errors
+    /// Whatever bpffs says. Then nothing outlives it.
+    pub fn stand(&mut self, mut pins: Pins) -> anyhow::Result<()> {
+        for (name, map) in &self.to_pin {
+            pins.pin(name, map.as_fd())?;
+        }
+        self.programs.pin(&pins)?;
+        pins.stand();
+        self.pins = Some(pins);
+        Ok(())
+    }
+
+    /// What outlives this process, if anything does.
+    pub fn pins(&mut self) -> Option<&mut Pins> {
+        self.pins.as_mut()
+    }
+
+    /// Ends it with this process.
+    pub fn lift_pins(&mut self) {
+        if let Some(pins) = self.pins.take() {
+            pins.lift();
+        }
+    }
+
+    /// Takes over what a guard that has died knew of trees, calls and pipes. Their processes are [seeded](crate::session::seed).
+    ///
+    /// # Errors
+    /// If a map is full.
+    pub fn adopt(&mut self, left: &Left) -> anyhow::Result<()> {
+        for (tree, places) in left.places() {
+            self.places.insert(tree, places, 0).context("the tree's places could not be stored")?;
+        }
+        for (tree, phase) in left.phases() {
+            self.set_phase(tree, phase)?;
+        }
+        for (call, _) in left.ended_calls() {
+            self.end_call(call)?;
+        }
+        for (key, pipe) in left.pipes() {
+            // The verdict on its reader was that policy's.
+            self.pipes
+                .insert(key, Pipe { reader: 0, ..pipe }, 0)
+                .context("what is known of a pipe could not be stored")?;
+        }
+        Ok(())
     }
 
     /// Puts a policy in force, at once and whole.
@@ -461,7 +526,14 @@ impl Kernel {
     }
 }
 
-fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<aya::maps::Map> {
+/// A descriptor of a map, beside the one that it has.
+fn descriptor(ebpf: &Ebpf, name: &str) -> anyhow::Result<OwnedFd> {
+    let map = ebpf.map(name).with_context(|| missing(name))?;
+    let (Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else { bail!("{}", missing(name)) };
+    Ok(data.fd().as_fd().try_clone_to_owned()?)
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<Map> {
     ebpf.take_map(name).with_context(|| missing(name))
 }
 

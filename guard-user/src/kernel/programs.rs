@@ -5,11 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, anyhow};
 use aya::maps::{Array, Map, MapData};
+use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Lsm, Program, ProgramError};
 use aya::{Btf, Ebpf};
 
 use super::hooks::{HOOKS, Hook};
 use super::load::cgroup_root;
+use super::pins::Pins;
 use crate::policy::Compiled;
 
 /// The tracepoints: program, hook.
@@ -61,6 +63,10 @@ pub struct Programs {
     lsm: bool,
     sees_uring: bool,
     attached: bool,
+    /// What holds them where they are attached, by their names.
+    links: Vec<(&'static str, FdLink)>,
+    /// The same, of what is pinned.
+    pinned: Vec<PinnedLink>,
     /// Loaded, and not attached yet.
     waiting: Vec<&'static Hook>,
     /// Attached.
@@ -83,6 +89,8 @@ impl Programs {
             lsm,
             sees_uring,
             attached: false,
+            links: Vec::new(),
+            pinned: Vec::new(),
             waiting: Vec::new(),
             on: Vec::new(),
             refused: Vec::new(),
@@ -182,13 +190,19 @@ impl Programs {
             |name: &str| format!("{name} could not be attached to the control group {}", cgroup_path.display());
         for name in CGROUP_PROGRAMS {
             let program: &mut CgroupSockAddr = self.program(name)?.try_into()?;
-            program.attach(&cgroup, single).with_context(|| refused(name))?;
+            let link = program.attach(&cgroup, single).with_context(|| refused(name))?;
+            let link = program.take_link(link)?.try_into()?;
+            self.links.push((name, link));
         }
         let program: &mut CgroupSock = self.program(SOCKET_PROGRAM)?.try_into()?;
-        program.attach(&cgroup, single).with_context(|| refused(SOCKET_PROGRAM))?;
+        let link = program.attach(&cgroup, single).with_context(|| refused(SOCKET_PROGRAM))?;
+        let link = program.take_link(link)?.try_into()?;
+        self.links.push((SOCKET_PROGRAM, link));
         for (name, hook) in self.sees_uring.then_some(&URING).into_iter().chain(TRACEPOINTS) {
             let program: &mut BtfTracePoint = self.program(name)?.try_into()?;
-            program.attach().with_context(|| format!("{hook} refused guard's program"))?;
+            let link = program.attach().with_context(|| format!("{hook} refused guard's program"))?;
+            let link = program.take_link(link)?.into();
+            self.links.push((name, link));
         }
         self.attached = true;
         self.attach_hooks()
@@ -198,13 +212,28 @@ impl Programs {
     fn attach_hooks(&mut self) -> anyhow::Result<()> {
         for hook in std::mem::take(&mut self.waiting) {
             let program: &mut Lsm = self.program(hook.program)?.try_into()?;
-            match program.attach() {
-                Ok(_) => self.on.push(hook),
+            match program.attach().and_then(|link| program.take_link(link)) {
+                Ok(link) => {
+                    self.links.push((hook.program, link.into()));
+                    self.on.push(hook);
+                }
                 Err(error) => self.refused.push((hook.name, error.to_string())),
             }
         }
         let taken_over = self.on.iter().fold(0, |all, hook| all | hook.takes_over);
         self.taken_over.set(0, taken_over, 0).context("the security hooks could not be put in force")
+    }
+
+    /// Has those that are attached outlive this process.
+    ///
+    /// # Errors
+    /// Whatever bpffs says.
+    pub fn pin(&mut self, pins: &Pins) -> anyhow::Result<()> {
+        for (name, link) in self.links.drain(..) {
+            let link = link.pin(pins.at(name)).with_context(|| format!("program {name} could not be pinned"))?;
+            self.pinned.push(link);
+        }
+        Ok(())
     }
 
     /// Whether some are on security hooks.

@@ -85,6 +85,9 @@ pub struct Event {
     /// What was lost, of `lost`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<&'static str>,
+    /// When a guard that was killed has last shown that it lives, of `gap`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
     /// How many, since the last such event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,

@@ -40,6 +40,8 @@ pub struct Seeded {
     pub session: Option<String>,
     /// The agent's call id, where the process carries it.
     pub call: Option<String>,
+    /// Another guard has guarded it.
+    pub inherited: bool,
 }
 
 /// What /proc says of a process.
@@ -49,11 +51,16 @@ struct Found {
     exe: Vec<u8>,
 }
 
-/// Enters every running agent and what descends from it.
+/// Enters every running agent and what descends from it. First counts what another guard has for a process in its own map, which is
+/// `inherited`: it has followed what /proc does not tell.
 ///
 /// # Errors
 /// If /proc can't be read or the map is full.
-pub fn seed(kernel: &mut Kernel, policy: &Compiled) -> anyhow::Result<Vec<Seeded>> {
+pub fn seed(
+    kernel: &mut Kernel,
+    policy: &Compiled,
+    inherited: &dyn Fn(u32) -> Option<Member>,
+) -> anyhow::Result<Vec<Seeded>> {
     let mut seeded = Vec::new();
     let mut tables = policy.tables();
     let tick = 1_000_000_000 / procfs::ticks_per_second();
@@ -66,23 +73,31 @@ pub fn seed(kernel: &mut Kernel, policy: &Compiled) -> anyhow::Result<Vec<Seeded
         let mut entered = 0;
         for pid in order {
             let process = &found[&pid];
-            if kernel.member(pid).is_some() {
+            // The id may have been another process's.
+            let known = inherited(pid).filter(|member| member.start / tick * tick == process.start);
+            let is_new = known.is_none();
+            // What was executed before it was entered has made it a tree of its own.
+            let is_right = |now: Member| known.is_none_or(|known| known.tree == now.tree);
+            if kernel.member(pid).is_some_and(is_right) {
                 continue;
             }
             let agent = tables.agent_of(&process.exe, &Places::default());
-            let mut member = match (kernel.member(process.parent), agent) {
-                (Some(parent), _) => inherit(parent, pid, process, agent),
-                (None, Some(agent)) => root(kernel, pid, process, agent)?,
-                (None, None) => continue,
+            let mut member = match (known, kernel.member(process.parent), agent) {
+                (Some(known), ..) => known,
+                (None, Some(parent), _) => inherit(parent, pid, process, agent),
+                (None, None, Some(agent)) => root(kernel, pid, process, agent)?,
+                (None, None, None) => continue,
             };
-            member.image = id_of(pid, process.start);
+            if is_new {
+                member.image = id_of(pid, process.start);
+            }
             member.classes = Default::default();
             if let Some(classes) = kernel.classes_of(&mut tables, &process.exe, member.tree) {
                 let generation = policy.meta().generation;
                 member.classes[kernel.active_place()] =
                     KnownClasses { classes, generation, ..KnownClasses::default() };
             }
-            if let Some(one) = enter(kernel, pid, process, member, tick)? {
+            if let Some(one) = enter(kernel, pid, process, member, is_new, tick)? {
                 entered += 1;
                 seeded.push(one);
             }
@@ -160,6 +175,7 @@ fn enter(
     pid: u32,
     process: &Found,
     mut member: Member,
+    is_new: bool,
     tick: u64,
 ) -> anyhow::Result<Option<Seeded>> {
     let Ok(running) = Process::new(pid as i32) else { return Ok(None) };
@@ -167,7 +183,8 @@ fn enter(
     let label =
         |name: &str| environment.get(Path::new(name).as_os_str()).map(|value| value.to_string_lossy().into_owned());
     let (mut session, mut call) = (None, None);
-    if member.flags & (MEMBER_LABELLED | MEMBER_AGENT) == 0
+    if is_new
+        && member.flags & (MEMBER_LABELLED | MEMBER_AGENT) == 0
         && let Some(found) = label(CALL_LABEL)
     {
         member.call = id_of(pid, process.start);
@@ -176,7 +193,11 @@ fn enter(
         call = Some(found);
         session = label(SESSION_LABEL);
     }
-    kernel.enter_new(pid, member)?;
+    if is_new {
+        kernel.enter_new(pid, member)?;
+    } else {
+        kernel.enter(pid, member)?;
+    }
     // The id may have been given to another process between the look and the entry.
     if !running.stat().is_ok_and(|stat| stat.starttime * tick == process.start) {
         kernel.leave(pid);
@@ -189,5 +210,5 @@ fn enter(
         cwd: running.cwd().map(|cwd| cwd.to_string_lossy().into_owned()).unwrap_or_default(),
     };
     let uid = running.status().ok().map(|status| status.ruid);
-    Ok(Some(Seeded { pid, member, uid, image, session, call }))
+    Ok(Some(Seeded { pid, member, uid, image, session, call, inherited: !is_new }))
 }

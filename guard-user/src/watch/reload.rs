@@ -63,6 +63,7 @@ impl Watch<'_> {
         self.policies.push_back((generation, Arc::new(policy.rules.clone())));
         self.mode = policy.mode;
         self.policy = policy;
+        self.leave_policies();
         give_back_memory();
         Ok(())
     }

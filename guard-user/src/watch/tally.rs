@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use guard_common::words::{Action, Op};
+use serde::{Deserialize, Serialize};
 
 /// Operations, by number.
 const OPS: usize = Op::ALL.len();
@@ -10,10 +11,13 @@ const OPS: usize = Op::ALL.len();
 const ACTIONS: usize = Action::ALL.len();
 
 /// What happens beside operations that are decided, by the event's `op`.
-pub const LIFE: [&str; 7] = ["session-start", "session-end", "phase", "fork", "exit", "lost", "control"];
+pub const LIFE: [&str; 8] = ["session-start", "session-end", "phase", "fork", "exit", "lost", "gap", "control"];
+
+/// What user space loses, beside what the kernel counts.
+pub const LOSSES: [&str; 3] = ["garbled", "not-written", "not-sent"];
 
 /// Counts of operations by verdict, and of the rest by name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Tally {
     decided: [[u64; ACTIONS]; OPS],
     life: [u64; LIFE.len()],

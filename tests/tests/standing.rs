@@ -1,0 +1,244 @@
+//! What the daemon enforces goes on when it is killed, and the next one takes over.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use support::guard::{Daemon, Events, Guard};
+use support::run::{Job, Running};
+use support::stage::{FINE, SECRET, Stage, text, until};
+
+/// An agent that is a shell.
+const SHELL: &str = r#"
+    [agent.shell]
+    exe = ["{stage}/shell"]
+"#;
+
+/// A stage with a bpffs that nobody else has. In a mount namespace of its own, so that nothing of it can outlive the test, however
+/// that ends.
+struct Ground {
+    stage: Stage,
+    bpffs: PathBuf,
+}
+
+impl Ground {
+    fn new() -> Self {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("a private one");
+        let stage = Stage::new("standing");
+        let bpffs = stage.path().join("bpf");
+        fs::create_dir(&bpffs).expect("a folder");
+        mount(Some("bpffs"), &bpffs, Some("bpf"), MsFlags::empty(), None::<&str>).expect("a bpffs");
+        Self { stage, bpffs }
+    }
+
+    fn guard(&self) -> Guard {
+        self.stage.guard(SHELL).standing(&self.pins())
+    }
+
+    fn pins(&self) -> PathBuf {
+        self.bpffs.join("guard")
+    }
+
+    /// How many daemons have pins.
+    fn pinned(&self) -> usize {
+        fs::read_dir(self.pins()).map_or(0, Iterator::count)
+    }
+
+    fn agent(&self, words: &[&str]) -> Job {
+        Job::new(self.stage.agent(), self.stage.path()).args(words)
+    }
+
+    /// The denied file can't be read by the agent, the other can.
+    fn enforces(&self) {
+        let denied = self.agent(&["read", "denied/secret"]).run();
+        assert_eq!((denied.code() == 0, denied.out().as_str()), (false, ""), "{}", denied.err());
+        assert_eq!(self.agent(&["read", "allowed/fine"]).run().out(), FINE);
+    }
+
+    /// The agent that tries again and again to read the denied file, each time by a process of its own, until it finds `stop`.
+    /// It writes down each process that tries, and what they got.
+    fn tries(&self) -> Tries {
+        let script = "while ! test -e stop; do sh -c 'echo $$ >> tried; exec cat denied/secret' >> leaked; done 2>> said";
+        let agent = self.stage.scratch().program(Path::new("/bin/bash"), "shell");
+        let job = Job::new(agent, self.stage.path()).args(["-c", script]).limit(Duration::from_mins(3));
+        Tries { folder: self.stage.path().to_owned(), running: job.start() }
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        let _gone = umount2(&self.bpffs, MntFlags::MNT_DETACH);
+    }
+}
+
+struct Tries {
+    folder: PathBuf,
+    running: Running,
+}
+
+impl Tries {
+    /// The processes that have tried so far.
+    fn so_far(&self) -> Vec<i64> {
+        let text = fs::read_to_string(self.folder.join("tried")).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Waits for `more` tries, and gives all by then.
+    fn wait(&self, more: usize) -> Vec<i64> {
+        let before = self.so_far().len();
+        until("it goes on trying", || self.so_far().len() >= before + more);
+        self.so_far()
+    }
+
+    fn stop(self) {
+        fs::write(self.folder.join("stop"), "").expect("a file");
+        let done = self.running.wait();
+        assert_eq!(done.code(), 0, "{}", done.err());
+        assert_eq!(fs::read_to_string(self.folder.join("leaked")).expect("a file"), "", "bytes got out");
+    }
+}
+
+/// How often each process was denied the file.
+fn denied(events: &Events) -> HashMap<i64, usize> {
+    let mut denied = HashMap::new();
+    for event in events.rule("secrets") {
+        *denied.entry(event["process"]["pid"].as_i64().expect("a process")).or_default() += 1;
+    }
+    denied
+}
+
+fn gaps(events: &Events) -> Vec<&Value> {
+    events.op("gap").collect()
+}
+
+#[test]
+fn nothing_gets_out_while_nobody_watches() {
+    let ground = Ground::new();
+    let first = ground.guard().daemon();
+    let tries = ground.tries();
+    drop(tries.wait(20));
+    let first = first.killed(Signal::SIGKILL);
+    // Those that were under way at the kill are told by one or the other.
+    let alone = tries.wait(1).len();
+    let unseen = tries.wait(50)[alone..].to_vec();
+    let second = ground.guard().daemon();
+    let told = tries.wait(20).len();
+    assert!(told > alone + 50);
+    tries.stop();
+    drop(second.wait_for("the session is over", |event| event["op"] == "session-end"));
+    let second = second.stop();
+    assert_eq!(ground.pinned(), 0, "pins are left");
+
+    let (before, after) = (denied(&first.events), denied(&second.events));
+    for pid in &unseen {
+        assert_eq!((before.get(pid), after.get(pid)), (None, Some(&1)), "{pid}\n{}", second.events);
+    }
+    assert!(after.values().all(|times| *times == 1), "{}", second.events);
+    assert!(before.keys().all(|pid| !after.contains_key(pid)), "told twice\n{}", second.events);
+    second.events.none_lost();
+    // One session, from its start with the one to its end with the other.
+    let starts: Vec<&Value> = first.events.op("session-start").chain(second.events.op("session-start")).collect();
+    assert_eq!(starts.len(), 1, "{}\n{}", first.events, second.events);
+    let end = second.events.op("session-end").next().expect("an end");
+    assert_eq!((text(end, "/tree"), text(end, "/agent")), (text(starts[0], "/tree"), "shell"));
+    let gaps = gaps(&second.events);
+    assert_eq!(gaps.len(), 1, "{}", second.events);
+    assert!(text(gaps[0], "/since") < text(gaps[0], "/time"), "{}", gaps[0]);
+    let event = second.events.rule("secrets").next().expect("an event");
+    assert_eq!((text(event, "/tree"), text(event, "/verdict/action")), (text(starts[0], "/tree"), "deny"), "{event}");
+    assert!(second.done.err().contains("gone on enforcing"), "{}", second.done.err());
+}
+
+#[test]
+fn sessions_that_begin_and_end_meanwhile_are_told() {
+    let ground = Ground::new();
+    drop(ground.guard().daemon().killed(Signal::SIGKILL));
+    assert_eq!(ground.pinned(), 1);
+    ground.enforces();
+    let stays = ground.tries();
+    drop(stays.wait(3));
+    let daemon = ground.guard().daemon();
+    stays.stop();
+    until("all are over", || daemon.events().op("session-end").count() == 3);
+    let events = daemon.stop().events;
+    assert_eq!(events.op("session-start").count(), 3, "{events}");
+    assert!(events.rule("secrets").count() >= 4, "{events}");
+    // Nothing is left of the first.
+    assert_eq!(ground.pinned(), 0);
+    assert_eq!(ground.agent(&["read", "denied/secret"]).run().out(), SECRET);
+}
+
+#[test]
+fn one_that_is_told_to_hand_over_leaves_everything_standing() {
+    let ground = Ground::new();
+    let first = ground.guard().daemon();
+    let tries = ground.tries();
+    drop(tries.wait(5));
+    let first = first.killed(Signal::SIGUSR2);
+    assert_eq!(first.done.code(), 0, "{}", first.done.err());
+    drop(tries.wait(5));
+    let second = ground.guard().daemon();
+    drop(tries.wait(5));
+    tries.stop();
+    let second = second.stop();
+    let (before, after) = (denied(&first.events), denied(&second.events));
+    let tried = fs::read_to_string(ground.stage.path().join("tried")).expect("a file");
+    // This one has written down everything, so each try is told exactly once.
+    for pid in tried.lines().map(|line| line.parse::<i64>().expect("a number")) {
+        let times = before.get(&pid).copied().unwrap_or(0) + after.get(&pid).copied().unwrap_or(0);
+        assert_eq!(times, 1, "{pid}\n{}\n{}", first.events, second.events);
+    }
+}
+
+#[test]
+fn told_to_stop_it_leaves_nothing() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let ground = Ground::new();
+        let daemon = ground.guard().daemon();
+        ground.enforces();
+        assert_eq!(ground.pinned(), 1);
+        drop(daemon.killed(signal));
+        assert_eq!(ground.pinned(), 0);
+        assert_eq!(ground.agent(&["read", "denied/secret"]).run().out(), SECRET);
+    }
+}
+
+#[test]
+fn what_is_left_there_never_stops_the_start() {
+    let ground = Ground::new();
+    fs::create_dir(ground.pins()).expect("a folder");
+    // An empty one, one of another layout, and one that guard has never made.
+    for name in ["daemon-1-1", "daemon-0-7", "other"] {
+        fs::create_dir(ground.pins().join(name)).expect("a folder");
+    }
+    let daemon = ground.guard().daemon();
+    ground.enforces();
+    assert_eq!(gaps(&daemon.events()).len(), 2, "{}", daemon.events());
+    drop(daemon.stop());
+    let left: Vec<_> = fs::read_dir(ground.pins()).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left, ["other"]);
+
+    // No bpffs at all.
+    let daemon: Daemon = ground.stage.guard("").standing(&ground.stage.path().join("nowhere/pins")).daemon();
+    assert!(daemon.stderr().contains("nothing is enforced until the next one"), "{}", daemon.stderr());
+    ground.enforces();
+}
+
+#[test]
+fn a_daemon_that_lives_keeps_its_own() {
+    let ground = Ground::new();
+    let first = ground.guard().daemon();
+    let second = ground.guard().daemon();
+    assert_eq!(ground.pinned(), 2);
+    drop(second.stop());
+    assert_eq!(ground.pinned(), 1);
+    ground.enforces();
+    assert_eq!(gaps(&first.stop().events).len(), 0);
+}
