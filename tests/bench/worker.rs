@@ -102,7 +102,12 @@ pub fn daemon(scratch: &Scratch, policy: &str, json: bool) -> Guard {
 /// The same, with a policy from anywhere.
 pub fn daemon_with(scratch: &Scratch, policy: &Path, json: bool) -> Guard {
     let mut command = Command::new(binary());
-    command.args(["daemon", "--no-pins"]).args(json.then_some("--json")).arg("--policy").arg(policy).stdin(Stdio::null());
+    command
+        .args(["daemon", "--no-pins"])
+        .args(json.then_some("--json"))
+        .arg("--policy")
+        .arg(policy)
+        .stdin(Stdio::null());
     let mut guard = Guard::start(scratch, &mut command);
     guard.wait_until(|said| said.contains("guarding"));
     guard

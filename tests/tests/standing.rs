@@ -65,7 +65,7 @@ impl Ground {
     /// The agent that tries again and again to read the denied file, each time by a process of its own, until it finds `stop`.
     /// It writes down each process that tries, and what they got.
     fn tries(&self) -> Tries {
-        let script = "while ! test -e stop; do sh -c 'echo $$ >> tried; exec cat denied/secret' >> leaked; done 2>> said";
+        let script = "while ! test -e stop; do sh -c 'echo $$ >> tried; exec cat denied/secret' >> leaked; done 2>> said; true";
         let agent = self.stage.scratch().program(Path::new("/bin/bash"), "shell");
         let job = Job::new(agent, self.stage.path()).args(["-c", script]).limit(Duration::from_mins(3));
         Tries { folder: self.stage.path().to_owned(), running: job.start() }
@@ -222,7 +222,8 @@ fn what_is_left_there_never_stops_the_start() {
     ground.enforces();
     assert_eq!(gaps(&daemon.events()).len(), 2, "{}", daemon.events());
     drop(daemon.stop());
-    let left: Vec<_> = fs::read_dir(ground.pins()).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(ground.pins()).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["other"]);
 
     // No bpffs at all.

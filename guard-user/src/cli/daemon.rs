@@ -72,7 +72,17 @@ impl Daemon {
     pub(super) fn of_top(common: Common, socket: PathBuf) -> Self {
         let webhook = WebhookOptions::default();
         let pins = PathBuf::from(pins::FOLDER);
-        Self { common, socket, group: None, metrics: None, program_stats: true, pins, no_pins: true, json: false, webhook }
+        Self {
+            common,
+            socket,
+            group: None,
+            metrics: None,
+            program_stats: true,
+            pins,
+            no_pins: true,
+            json: false,
+            webhook,
+        }
     }
 
     /// Does it.

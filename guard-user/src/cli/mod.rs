@@ -14,6 +14,7 @@ mod service;
 mod standalone;
 mod supervisor;
 mod top;
+mod unpin;
 mod user;
 mod webhook;
 
@@ -59,6 +60,8 @@ enum Command {
     /// Have systemd run the daemon: install it, uninstall it, say how it is
     #[command(subcommand)]
     Service(service::Service),
+    /// End what a daemon that was killed left enforcing
+    Unpin(unpin::Unpin),
     /// Check policies, and make and test them
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -212,6 +215,7 @@ pub fn main() -> ExitCode {
         Command::Phase(phase) => Ok(phase.run()),
         Command::Top(top) => top.run(),
         Command::Service(service) => service.run(&runtime),
+        Command::Unpin(unpin) => unpin.run(),
         Command::Policy(policy) => policy.run(),
         Command::Completions(completions) => completions.run(),
         Command::ShowNotices(notices) => Ok(notices.run()),

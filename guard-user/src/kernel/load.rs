@@ -28,8 +28,7 @@ use crate::policy::{self, Compiled, Tables};
 /// Slots of working memory each CPU has; as the programs' own `PROGRAMS`.
 const PROGRAMS_PER_CPU: u32 = 4;
 /// Maps that whoever takes over from this guard needs.
-const TO_PIN: [&str; 8] =
-    ["MEMBERS", "PLACES", "ENDED_CALLS", "PIPES", "PHASES", "COUNTERS", "VERDICTS", "BULK"];
+const TO_PIN: [&str; 8] = ["MEMBERS", "PLACES", "ENDED_CALLS", "PIPES", "PHASES", "COUNTERS", "VERDICTS", "BULK"];
 /// Inner maps of different sizes may replace each other.
 const BPF_F_INNER_MAP: u32 = 0x1000;
 

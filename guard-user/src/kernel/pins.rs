@@ -66,8 +66,7 @@ impl Folder {
         }
         if !path.exists() {
             fs::create_dir(path).with_context(|| format!("{} could not be made", path.display()))?;
-            fs::set_permissions(path, Permissions::from_mode(0o700))
-                .with_context(|| path.display().to_string())?;
+            fs::set_permissions(path, Permissions::from_mode(0o700)).with_context(|| path.display().to_string())?;
         }
         if !is_bpffs(path) {
             bail!("{} is not in a bpffs", path.display());
@@ -209,8 +208,7 @@ fn pin(object: BorrowedFd<'_>, path: &Path) -> anyhow::Result<()> {
     let attributes = Attributes { path: name.as_ptr() as u64, object, flags: 0 };
     // SAFETY: the attributes are those of this command, of the size that is told, and what they point to lives until the call
     // is over.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_PIN, &raw const attributes, size_of::<Attributes>()) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_OBJ_PIN, &raw const attributes, size_of::<Attributes>()) };
     if result == 0 {
         return Ok(());
     }

@@ -223,7 +223,8 @@ impl Watch<'_> {
             tally: tree.tally.clone(),
             calls: tree.calls.clone(),
         };
-        let call = |(id, call): (&Id, &Call)| KnownCall { id: *id, session: text(&call.session), label: text(&call.label) };
+        let call =
+            |(id, call): (&Id, &Call)| KnownCall { id: *id, session: text(&call.session), label: text(&call.label) };
         Sessions {
             // One that is over has only what it left behind.
             trees: self.trees.iter().filter(|(_, tree)| !tree.over).map(tree).collect(),
@@ -300,7 +301,8 @@ impl Watch<'_> {
                 }
             }
             let idle = since.map(|since| Duration::from_nanos(self.from.saturating_sub(since)));
-            let how_long = idle.map_or("for an unknown time".to_owned(), |idle| format!("for {:.1} s", idle.as_secs_f64()));
+            let how_long =
+                idle.map_or("for an unknown time".to_owned(), |idle| format!("for {:.1} s", idle.as_secs_f64()));
             if readable {
                 tracing::warn!(
                     "a guard that was killed has gone on enforcing; nobody recorded {how_long}: {records} records were \
