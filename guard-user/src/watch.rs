@@ -39,7 +39,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::control::types::Reloads;
 use crate::kernel::{Gauge, Kernel, Settings, Target};
-use crate::policy::{Compiled, RuleInfo, Source, Whole};
+use crate::policy::{Compiled, Own, RuleInfo, Source, Whole};
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
 use crate::record::stream::{Audience, Stream, Told};
@@ -120,6 +120,7 @@ pub struct Watch<'a> {
     /// What the policy says, without what is imported.
     source: Arc<Source>,
     imports: Imports,
+    own: Arc<Own>,
     pipes: Pipes,
     mounts: Mounts,
     policy: Compiled,
@@ -195,6 +196,7 @@ impl<'a> Watch<'a> {
             kernel,
             source,
             imports: Imports::default(),
+            own: Arc::clone(&settings.own),
             pipes: Pipes::default(),
             mounts,
             generation: settings.generation,

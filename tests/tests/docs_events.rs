@@ -84,6 +84,7 @@ fn whole() -> Event {
         process: Some(process),
         verdict: Some(verdict),
         kind: Some("garbled"),
+        since: Some(String::new()),
         count: Some(1),
     }
 }

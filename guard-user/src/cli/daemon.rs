@@ -2,8 +2,9 @@
 
 use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -17,7 +18,7 @@ use super::{Common, LogOptions};
 use crate::alert::Alerts;
 use crate::control::{self, Readers, Setup, Socket};
 use crate::kernel::{self, Folder, Settings, pins};
-use crate::policy::{Whole, with_agents};
+use crate::policy::{Own, Whole, with_agents};
 use crate::record::stream::Stream;
 use crate::watch::{Inheritance, Watch, ticks};
 
@@ -27,6 +28,11 @@ A change of the policy's file, or SIGHUP, puts the policy in force anew, at once
 SIGUSR1 opens the file of --events anew, for whoever rotates it. SIGTERM and Ctrl-C end it, and then nothing is enforced any more. \
 SIGUSR2 ends it as being killed does: what it enforces goes on, and the next daemon takes over. \
 A service manager that asks to be told (NOTIFY_SOCKET, WATCHDOG_USEC) is told when it enforces, and that it is alive.";
+
+/// Where administrators' policies are.
+const SETTINGS: &str = "/etc/guard";
+/// What has it started, where `guard service install` has made that.
+const UNIT: &str = "/etc/systemd/system/guard.service";
 
 /// Guards every agent that the policy names, those that run already among them, until SIGTERM or Ctrl-C.
 /// A change of the policy's file, or SIGHUP, puts the policy in force anew, at once and whole: a bad one changes nothing
@@ -112,7 +118,8 @@ impl Daemon {
         let (mut hangup, mut rotated) = (signal(SignalKind::hangup())?, signal(SignalKind::user_defined1())?);
         let mut handover = signal(SignalKind::user_defined2())?;
         let mut supervisor = if aloud { Supervisor::of_environment() } else { Supervisor::default() };
-        let policy = self.load_policy()?;
+        let own = Arc::new(self.own());
+        let policy = self.load_policy(&own)?;
         kernel::check_requirements()?;
         let readers = Readers::of(self.group.as_deref().unwrap_or(control::GROUP), self.group.is_none())?;
         // Before anything is loaded: where another daemon runs, this one leaves no trace.
@@ -129,6 +136,7 @@ impl Daemon {
         let settings = Settings {
             program_stats: self.program_stats,
             generation: inheritance.next_generation(),
+            own: Arc::clone(&own),
             ..self.common.settings(true)
         };
         // Told by whoever watches, and looked at between.
@@ -161,7 +169,7 @@ impl Daemon {
             );
         }
         let gauges = watch.gauges();
-        let (_server, mut requests) = control::serve(Setup { socket, metrics, readers, stream, gauges })?;
+        let (_server, mut requests) = control::serve(Setup { socket, metrics, readers, stream, gauges, own: Arc::clone(&own) })?;
         supervisor.ready(&how(&watch));
         let mut changes = self.common.policy_file().map(|path| Changes::of(&path)).transpose()?;
         let mut tick = ticks();
@@ -178,7 +186,7 @@ impl Daemon {
                     // Before the reload, so that a change after it is noticed.
                     changes.as_mut().map(Changes::read_anew);
                     supervisor.reloading();
-                    self.reload(&mut watch);
+                    self.reload(&mut watch, &own);
                     supervisor.ready(&how(&watch));
                 }
                 _ = rotated.recv() => match watch.reopen_events() {
@@ -186,7 +194,7 @@ impl Daemon {
                     Err(error) => tracing::error!("events still go where they went: {error}"),
                 },
                 () = next(&mut changes) => {
-                    self.reload(&mut watch);
+                    self.reload(&mut watch, &own);
                     supervisor.ready(&how(&watch));
                 }
                 Some(request) = requests.recv() => watch.answer(request),
@@ -210,6 +218,27 @@ impl Daemon {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// What no session may change: itself, what it is told, what it tells, and what keeps it standing.
+    fn own(&self) -> Own {
+        let mut places = vec![PathBuf::from(SETTINGS), PathBuf::from(UNIT), self.socket.clone()];
+        places.extend(self.common.policy_file());
+        places.extend(self.common.events.clone().filter(|events| events != Path::new("-")));
+        if !self.no_pins {
+            places.push(self.pins.clone());
+        }
+        places.extend(self.webhook.spool());
+        // How urgent it is to the kernel, when memory is short.
+        places.push(PathBuf::from(format!("/proc/{}", std::process::id())));
+        // Rules are about true paths, and a link that is replaced is as good as what it leads to.
+        let here = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let mut places: Vec<PathBuf> = places.into_iter().map(here).collect();
+        let true_paths: Vec<PathBuf> = places.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        places.extend(true_paths);
+        places.sort();
+        places.dedup();
+        Own { exe: std::env::current_exe().ok(), places }
+    }
+
     /// The folder of pins, and what daemons have left there that died.
     fn inherit(&self) -> (Option<Folder>, Inheritance) {
         if self.no_pins {
@@ -227,13 +256,13 @@ impl Daemon {
     }
 
     /// Reads the policy; one that names no agent would guard nothing.
-    fn load_policy(&self) -> anyhow::Result<Whole> {
-        with_agents(self.common.load_policy()?).map_err(|failure| anyhow::anyhow!("{failure}"))
+    fn load_policy(&self, own: &Own) -> anyhow::Result<Whole> {
+        with_agents(self.common.load_policy(own)?).map_err(|failure| anyhow::anyhow!("{failure}"))
     }
 
     /// Reads the policy anew and puts it in force; the old one stays where that fails.
-    fn reload(&self, watch: &mut Watch<'_>) {
-        let result = match self.load_policy() {
+    fn reload(&self, watch: &mut Watch<'_>, own: &Own) {
+        let result = match self.load_policy(own) {
             Ok(policy) => watch.reload(policy),
             Err(error) => {
                 watch.refuse_policy(&format!("{error:#}"));

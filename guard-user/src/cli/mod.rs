@@ -31,7 +31,7 @@ use tracing_subscriber::filter::Targets;
 use crate::alert::{Way, helper};
 use crate::kernel::Settings;
 use crate::logs::{self, Format};
-use crate::policy::{Failure, Source, Whole, default_text, named, read, shipped, source};
+use crate::policy::{Failure, Own, Source, Whole, default_text, named, shipped, source};
 use crate::record::Sink;
 
 /// Exit code when guard itself fails; as `env` and `timeout` use it.
@@ -167,9 +167,9 @@ impl Common {
         }
     }
 
-    /// Reads and compiles the policy.
-    fn load_policy(&self) -> anyhow::Result<Whole> {
-        let policy = self.policy.as_deref().map_or_else(in_use, named).and_then(read);
+    /// Reads and compiles the policy, with what guard forbids for the sake of its own things.
+    fn load_policy(&self, own: &Own) -> anyhow::Result<Whole> {
+        let policy = self.policy.as_deref().map_or_else(in_use, named).and_then(|source| own.read(source));
         let policy = policy.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         for warning in &policy.compiled.warnings {
             tracing::warn!("{warning}");

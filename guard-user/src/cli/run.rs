@@ -19,6 +19,7 @@ use super::screen::Screen;
 use super::user::Caller;
 use super::{Common, LogOptions};
 use crate::alert::Alerts;
+use crate::policy::Own;
 use crate::kernel;
 use crate::session::repo;
 use crate::watch::{Watch, ticks};
@@ -58,7 +59,7 @@ impl Run {
     /// # Errors
     /// Whatever keeps guard from guarding; CMD has not been started then.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let policy = self.common.load_policy()?;
+        let policy = self.common.load_policy(&Own::default())?;
         kernel::check_requirements()?;
         let caller = Caller::find()?;
         let screen = Screen::new(self.json, &self.common.log);

@@ -44,6 +44,11 @@ enum Sent {
 }
 
 impl WebhookOptions {
+    /// Where events wait, if any are sent.
+    pub fn spool(&self) -> Option<PathBuf> {
+        self.webhook.is_some().then(|| self.webhook_spool.clone())
+    }
+
     /// Begins to send, where that is asked for.
     ///
     /// # Errors

@@ -40,6 +40,7 @@ pub use server::Server;
 pub use socket::Socket;
 
 use crate::kernel::Gauge;
+use crate::policy::Own;
 use crate::record::clock;
 use crate::record::stream::Stream;
 use crate::watch::request::Request;
@@ -63,6 +64,8 @@ pub struct Setup {
     pub stream: Stream,
     /// The ring buffers.
     pub gauges: Arc<[Gauge; 2]>,
+    /// What no policy may have a session change.
+    pub own: Arc<Own>,
 }
 
 /// Begins to serve; what is asked comes out of the receiver.
@@ -77,6 +80,7 @@ pub fn serve(setup: Setup) -> anyhow::Result<(Server, Receiver<Request>)> {
         gauges: setup.gauges,
         limits: Limits::default(),
         compiler: policy::Compiler::default(),
+        own: setup.own,
         findings: status::Findings::default(),
         kernel: nix::sys::utsname::uname()
             .map(|name| name.release().to_string_lossy().into_owned())
@@ -95,6 +99,7 @@ pub struct Api {
     gauges: Arc<[Gauge; 2]>,
     limits: Limits,
     compiler: policy::Compiler,
+    own: Arc<Own>,
     findings: status::Findings,
     /// The kernel's release.
     kernel: String,

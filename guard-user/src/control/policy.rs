@@ -112,7 +112,8 @@ async fn read(
     let text = String::from_utf8(bytes.into()).map_err(|error| {
         Problem::bad(format!("the policy is not UTF-8 text from byte {}", error.utf8_error().valid_up_to()))
     })?;
-    let compile = move || match policy::read(Source::new(&origin, &text)).and_then(policy::with_agents) {
+    let own = Arc::clone(&api.own);
+    let compile = move || match own.read(Source::new(&origin, &text)).and_then(policy::with_agents) {
         Ok(whole) => {
             let findings = if remarks { whole.remarks() } else { whole.compiled.warnings.clone() };
             (Some(whole), findings)

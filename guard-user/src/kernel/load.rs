@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -23,7 +24,7 @@ use super::mounts::{self, MountTable};
 use super::pins::Pins;
 use super::programs::Programs;
 use super::{backends, offsets};
-use crate::policy::{self, Compiled, Tables};
+use crate::policy::{self, Compiled, Own, Tables};
 
 /// Slots of working memory each CPU has; as the programs' own `PROGRAMS`.
 const PROGRAMS_PER_CPU: u32 = 4;
@@ -52,6 +53,8 @@ pub struct Settings {
     pub program_stats: bool,
     /// Number of the first policy: above those of a guard that is taken over.
     pub generation: u32,
+    /// What no policy may have a session change.
+    pub own: Arc<Own>,
 }
 
 impl Default for Settings {
@@ -65,6 +68,7 @@ impl Default for Settings {
             degrade: false,
             program_stats: false,
             generation: 1,
+            own: Arc::default(),
         }
     }
 }

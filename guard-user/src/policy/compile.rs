@@ -129,9 +129,15 @@ impl Compiled {
         let meta = self.meta();
         Scope::ALL.iter().any(|&scope| {
             let rules = &meta.applies[op as usize][scope as usize];
-            let denied = rules.iter().zip(&meta.denies).any(|(applies, denies)| applies & denies != 0);
-            denied || meta.default[op as usize][scope as usize] >= Action::Deny as u8
-        })
+            rules.iter().zip(&meta.denies).any(|(applies, denies)| applies & denies != 0)
+        }) || self.refuses_by_default(op)
+    }
+
+    /// Whether `op` is refused where no rule matches.
+    #[must_use]
+    pub fn refuses_by_default(&self, op: Op) -> bool {
+        let meta = self.meta();
+        Scope::ALL.iter().any(|&scope| meta.default[op as usize][scope as usize] >= Action::Deny as u8)
     }
 }
 

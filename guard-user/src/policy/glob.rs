@@ -20,6 +20,12 @@ pub fn parse(text: &str) -> Result<Vec<Pattern>, Fault> {
     alternatives(&atoms)?.iter().map(|atoms| normal(anchor, parts(atoms)?)).collect()
 }
 
+/// A name, or a path, as a glob that matches it alone.
+#[must_use]
+pub fn escaped(name: &str) -> String {
+    name.chars().flat_map(|c| "\\*?[]{},".contains(c).then_some('\\').into_iter().chain([c])).collect()
+}
+
 /// Where `text` is anchored, and what follows the anchor and its `/`.
 fn anchor(text: &str) -> Result<(u16, &str), Fault> {
     for (place, node) in PLACES {

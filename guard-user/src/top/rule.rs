@@ -3,7 +3,7 @@
 use guard_common::words::{Action, Op, Scope};
 
 use super::model::Kind;
-use crate::policy::learn::escaped;
+use crate::policy::escaped;
 use crate::policy::{Draft, Entry};
 
 /// What a rule is to be about.

@@ -119,7 +119,9 @@ impl Watch<'_> {
     }
 
     fn compile_with_imports(&self, source: &Arc<Source>) -> Result<Compiled, Failure> {
-        policy::read_with(Arc::clone(source), &self.imports.rules()).map(|whole| whole.compiled)
+        let mut rules = self.imports.rules();
+        rules.push(self.own.rules());
+        policy::read_with(Arc::clone(source), &rules).map(|whole| whole.compiled)
     }
 
     fn none_imported(&self, why: &dyn std::fmt::Display) {

@@ -14,13 +14,16 @@ const NAMED: usize = 5;
 /// # Errors
 /// If there are some, unless that is wanted: to `degrade`.
 pub(super) fn check(policy: &Compiled, abilities: &Abilities, degrade: bool) -> anyhow::Result<Vec<&'static str>> {
-    let ops: Vec<Op> = blind(abilities).into_iter().filter(|&op| policy.can_refuse(op)).collect();
+    // What guard forbids for its own sake is no promise of the policy's.
+    let denials = |op| policy.denials_of(op).filter(|rule| !rule.is_own());
+    let refuses = |op: &Op| denials(*op).next().is_some() || policy.refuses_by_default(*op);
+    let ops: Vec<Op> = blind(abilities).into_iter().filter(refuses).collect();
     let words: Vec<&'static str> = ops.iter().map(|op| op.word()).collect();
     if words.is_empty() || degrade {
         return Ok(words);
     }
     let mut rules: Vec<String> =
-        ops.iter().flat_map(|&op| policy.denials_of(op)).map(|rule| quoted(&rule.name)).collect();
+        ops.iter().flat_map(|&op| denials(op)).map(|rule| quoted(&rule.name)).collect();
     rules.sort();
     rules.dedup();
     let more = rules.len().saturating_sub(NAMED);

@@ -1,6 +1,7 @@
 //! From the paths that were seen to the patterns that allow them and their like.
 
-use super::name::{escaped, general, temporary};
+use super::name::{general, temporary};
+use crate::policy::glob::escaped;
 
 /// Where a session's places are, each absolute and without `/` at its end.
 #[derive(Clone, Debug, Default)]

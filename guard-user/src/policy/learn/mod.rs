@@ -21,7 +21,6 @@ use super::{Compiled, Failure, Object, Tables, compile, default_text};
 use event::Event;
 pub use general::Places;
 use general::{Use, pattern};
-pub use name::escaped;
 
 /// Longest line that is taken for an event.
 const MAX_LINE: usize = 1 << 20;

@@ -1,5 +1,7 @@
 //! Names that are different each time: of temporary files, of processes, of what is called by its hash.
 
+use crate::policy::glob::escaped;
+
 /// Random endings of names that programs make temporary files with: the beginning, and how many characters follow.
 const KNOWN: &[(&str, usize)] = &[
     // mktemp(1), Python's tempfile, gcc, rustc, Rust's tempfile.
@@ -91,12 +93,6 @@ fn is_uuid(name: &str) -> bool {
             .iter()
             .zip(lengths)
             .all(|(group, length)| group.len() == length && group.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-/// A name as a glob that matches it alone.
-#[must_use]
-pub fn escaped(name: &str) -> String {
-    name.chars().flat_map(|c| "\\*?[]{},".contains(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use super::Seen;
 use super::fold::Entries;
 use super::general::{Places, Use, pattern};
-use super::name::{escaped, general};
+use super::name::general;
+use crate::policy::glob::escaped;
 
 /// Addresses with one port from which on every address with that port is taken.
 const MANY: usize = 4;

@@ -15,6 +15,7 @@ use guard_common::words::{Action, Op};
 use super::shape::{Shape, covers, meet};
 use super::{Imported, Note, Refusal, prune};
 use crate::policy::draft::{Draft, Entry};
+use crate::policy::glob::escaped;
 use line::{Line, MAX_LINE};
 
 /// Largest file that is read.
@@ -48,11 +49,6 @@ impl Anchor<'_> {
         };
         format!("{place}/{}", line::text(shape))
     }
-}
-
-/// A name as a glob that matches it alone.
-fn escaped(name: &str) -> String {
-    name.chars().flat_map(|c| "\\*?[]{},".contains(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// A pattern of the file, and where it stands.

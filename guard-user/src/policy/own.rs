@@ -1,0 +1,122 @@
+//! What guard denies whatever a policy says: that a session ends, changes or blinds what guards it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use guard_common::words::{Action, Op};
+
+use super::draft::{Draft, Entry};
+use super::glob::escaped;
+use super::{Failure, Imported, RuleInfo, Source, Whole, read_with};
+
+/// The rule about files.
+const FILES: &str = "self";
+/// The rule about processes.
+const PROCESSES: &str = "self-process";
+/// What is said to whoever is refused.
+const REASON: &str = "guard protects what it guards by.";
+
+/// A guard's own things.
+#[derive(Debug, Default)]
+pub struct Own {
+    /// Its executable: what runs it can't be ended or looked into.
+    pub exe: Option<PathBuf>,
+    /// Files and folders, each with all that is in it.
+    pub places: Vec<PathBuf>,
+}
+
+impl Own {
+    /// Reads and compiles the policy in `source`, with the rules about these things before its own.
+    ///
+    /// # Errors
+    /// As [`super::read`].
+    pub fn read(&self, source: Arc<Source>) -> Result<Whole, Failure> {
+        read_with(source, &[self.rules()])
+    }
+
+    /// The rules: of what can be written as a pattern.
+    #[must_use]
+    pub fn rules(&self) -> Imported {
+        let exe: Vec<Entry> = self.exe.iter().filter_map(|exe| itself(exe)).collect();
+        let places = self.places.iter().flat_map(|place| itself(place).into_iter().chain(inside(place)));
+        let files: Vec<Entry> = exe.iter().cloned().chain(places).collect();
+        let rule = |name: &str, on: &[Op], path: Vec<Entry>| Draft {
+            name: name.to_owned(),
+            comments: Vec::new(),
+            on: on.to_vec(),
+            lists: vec![("path", path)],
+            scope: None,
+            action: Action::Deny,
+            reason: Some(REASON.to_owned()),
+        };
+        let changes = [Op::Write, Op::Create, Op::Delete, Op::Rename, Op::Link, Op::Chmod, Op::Mount];
+        let mut drafts = Vec::new();
+        if !files.is_empty() {
+            drafts.push(rule(FILES, &changes, files));
+        }
+        if !exe.is_empty() {
+            drafts.push(rule(PROCESSES, &[Op::Signal, Op::Ptrace], exe));
+        }
+        Imported { drafts, ..Imported::default() }
+    }
+}
+
+impl RuleInfo {
+    /// Whether it is one that guard has written for itself.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        // A policy's own rules stand on a line of it.
+        self.line == 0 && [FILES, PROCESSES].contains(&self.name.as_str())
+    }
+}
+
+/// A path as a pattern that matches it alone.
+fn itself(path: &Path) -> Option<Entry> {
+    path.to_str().map(|path| Entry::new(escaped(path), ""))
+}
+
+/// What is in it.
+fn inside(path: &Path) -> Option<Entry> {
+    path.to_str().map(|path| Entry::new(format!("{}/**", escaped(path)), ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_common::words::Scope;
+
+    use super::*;
+    use crate::policy::{Object, Places};
+
+    #[test]
+    fn a_policy_that_allows_everything_does_not_allow_that() {
+        let source = Source::new(
+            "test",
+            "version = 1\n[[rule]]\nname = \"all\"\non = [\"write\", \"signal\"]\npath = [\"/**\"]\naction = \"allow\"\n",
+        );
+        let own = Own { exe: Some("/opt/a [1]/guard".into()), places: vec!["/etc/guard".into()] };
+        let compiled = own.read(source).expect("a policy").compiled;
+        let decide = |op, path: &str| {
+            let decision = compiled.tables().decide(
+                op,
+                Scope::Harness,
+                &Object::Path(path.as_bytes()),
+                &Places::default(),
+                0,
+            );
+            decision.action
+        };
+        for (op, path, action) in [
+            (Op::Write, "/etc/guard/policy.toml", Action::Deny),
+            (Op::Delete, "/etc/guard", Action::Deny),
+            (Op::Write, "/etc/guardian", Action::Allow),
+            (Op::Write, "/opt/a [1]/guard", Action::Deny),
+            (Op::Signal, "/opt/a [1]/guard", Action::Deny),
+            (Op::Signal, "/opt/a 1/guard", Action::Allow),
+            (Op::Ptrace, "/opt/a [1]/guard", Action::Deny),
+            (Op::Read, "/etc/guard/policy.toml", Action::Allow),
+        ] {
+            assert_eq!(decide(op, path), action, "{} {path}", op.word());
+        }
+        assert_eq!(compiled.rules.iter().filter(|rule| rule.is_own()).count(), 2);
+    }
+}
