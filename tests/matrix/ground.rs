@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::guard::{Daemon, Events, Guard, Guarded};
 use support::place::{Scratch, built};
@@ -31,13 +32,14 @@ pub struct Ground {
     pub kernel: Kernel,
     /// How long the daemon took to get ready.
     pub loading: Duration,
+    guard: Guard,
     /// The daemon.
     pub daemon: Daemon,
     /// Where attempts are made: on the disk, or what lies over it, and in memory.
     pub places: [PathBuf; 2],
     policy: PathBuf,
     log: RefCell<Log>,
-    memory: Mounted,
+    memory: Mounted<2>,
     scratch: Scratch,
 }
 
@@ -52,7 +54,7 @@ impl Ground {
     /// Prepares it, and waits until the daemon guards.
     pub fn new() -> Self {
         let scratch = Scratch::new("matrix");
-        let memory = Mounted::new(scratch.join("memory"));
+        let memory = Mounted::new(&scratch, [("memory", "tmpfs"), ("bpf", "bpf")]);
         let places = ["disk", "memory"].map(|name| scratch.join(name));
         for place in &places {
             prepare(place);
@@ -63,9 +65,10 @@ impl Ground {
         let guard = Guard::of(&scratch, policy.clone()).patient(LOADING);
         // Without security hooks most of what is denied to names, processes and rights is not seen.
         let guard = if kernel.prevents() { guard } else { guard.flag("--degrade") };
+        let guard = guard.standing(&scratch.join("bpf/guard"));
         let daemon = guard.daemon();
         let loading = started.elapsed();
-        Self { kernel, loading, daemon, places, policy, log: RefCell::default(), memory, scratch }
+        Self { kernel, loading, guard, daemon, places, policy, log: RefCell::default(), memory, scratch }
     }
 
     /// Runs a job to its end; the events are those from its start until its process's end was told. What is allowed is
@@ -165,7 +168,7 @@ impl Ground {
     pub fn reload(&self, denied: &str) {
         let before = self.daemon.stderr().matches("read anew").count();
         fs::write(&self.policy, policy(&self.scratch, denied)).expect("written");
-        self.daemon.signal(nix::sys::signal::Signal::SIGHUP);
+        self.daemon.signal(Signal::SIGHUP);
         // Now and then it is read twice: because of the signal, and because the file has changed.
         support::stage::until("the policy is read", || self.daemon.stderr().matches("read anew").count() > before);
     }
@@ -175,15 +178,43 @@ impl Ground {
         &self.scratch
     }
 
-    /// Stops the daemon: it has lost nothing, and from then on nobody is guarded.
+    /// The policy's file.
+    pub fn policy(&self) -> &Path {
+        &self.policy
+    }
+
+    /// Where the daemon's pins are.
+    pub fn pins(&self) -> PathBuf {
+        self.scratch.join("bpf/guard")
+    }
+
+    /// Kills the daemon: it has lost nothing, and what it enforces goes on. Another takes over and tells of it. That one is
+    /// stopped, and from then on nobody is guarded.
     pub fn end(self) {
-        let Self { daemon, places, memory, scratch, .. } = self;
+        let Self { kernel, guard, daemon, places, memory, scratch, .. } = self;
+        let before = daemon.killed(Signal::SIGKILL).events;
+        before.none_lost();
+        let read = |place: &Path| Job::new(place.join("agent"), place).args(["read", "denied/secret"]).run();
+        let code = if kernel.prevents() { 1 } else { 137 };
+        let denied = |place: &Path| {
+            let done = read(place);
+            assert_eq!((done.code(), done.out().as_str()), (code, ""), "{}", done.err());
+        };
+        places.iter().for_each(|place| denied(place));
+        let daemon = guard.daemon();
+        places.iter().for_each(|place| denied(place));
+        // Both write to the same file.
+        let new = |events: Events| Events(events.0[before.0.len()..].to_vec());
+        support::stage::until("all is told", || new(daemon.events()).op("session-end").count() == 4);
         let Guarded { done, events } = daemon.stop();
         assert_eq!(done.code(), 0, "{}", done.err());
+        let events = new(events);
         events.none_lost();
+        let count = |op: &str| events.op(op).count();
+        assert_eq!((count("gap"), count("session-start"), events.rule("secrets").count()), (1, 4, 4), "{events}");
         for place in &places {
-            let read = Job::new(place.join("agent"), place).args(["read", "denied/secret"]).run();
-            assert_eq!(read.out(), SECRET, "{}", read.err());
+            let done = read(place);
+            assert_eq!(done.out(), SECRET, "{}", done.err());
         }
         // The scratch folder can't be removed while something is mounted in it.
         drop(memory);
@@ -236,24 +267,30 @@ fn policy(scratch: &Scratch, denied: &str) -> String {
     POLICY.replace("{place}", &place).replace("{reloaded}", denied)
 }
 
-/// A file system in memory, for this process and its children alone.
-struct Mounted(PathBuf);
+/// Filesystems for this process and its children alone.
+struct Mounted<const N: usize>([PathBuf; N]);
 
-impl Mounted {
-    fn new(path: PathBuf) -> Self {
+impl<const N: usize> Mounted<N> {
+    /// Each of a kind, in a folder.
+    fn new(scratch: &Scratch, kinds: [(&str, &str); N]) -> Self {
         let none = None::<&str>;
         unshare(CloneFlags::CLONE_NEWNS).expect("mounts of one's own take root");
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("mounts can be made private");
-        fs::create_dir_all(&path).expect("a folder can be made");
-        mount(Some("memory"), &path, Some("tmpfs"), MsFlags::empty(), none).expect("memory can be mounted");
-        Self(path)
+        Self(kinds.map(|(name, kind)| {
+            let path = scratch.join(name);
+            fs::create_dir_all(&path).expect("a folder can be made");
+            mount(Some(kind), &path, Some(kind), MsFlags::empty(), none).expect("it can be mounted");
+            path
+        }))
     }
 }
 
-impl Drop for Mounted {
+impl<const N: usize> Drop for Mounted<N> {
     fn drop(&mut self) {
-        if let Err(error) = umount2(&self.0, MntFlags::MNT_DETACH) {
-            eprintln!("{} could not be unmounted: {error}", self.0.display());
+        for path in &self.0 {
+            if let Err(error) = umount2(path, MntFlags::MNT_DETACH) {
+                eprintln!("{} could not be unmounted: {error}", path.display());
+            }
         }
     }
 }

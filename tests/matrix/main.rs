@@ -11,6 +11,7 @@ mod kernel;
 mod net;
 mod once;
 mod opens;
+mod own;
 mod policy;
 mod rights;
 mod tree;
@@ -54,6 +55,7 @@ fn all(filters: &[String]) -> bool {
         execs::CHECKS,
         net::CHECKS,
         rights::CHECKS,
+        own::CHECKS,
         tree::CHECKS,
         policy::CHECKS,
         once::CHECKS,
@@ -72,7 +74,7 @@ fn all(filters: &[String]) -> bool {
         );
     }
     let ended = catch_unwind(AssertUnwindSafe(|| ground.end())).is_ok();
-    println!("test the daemon's end ... {}", if ended { "ok" } else { "FAILED" });
+    println!("test the daemon is killed, and another takes over ... {}", if ended { "ok" } else { "FAILED" });
     counts[usize::from(!ended)] += 1;
     let [passed, failed] = counts;
     println!("test result: {}. {passed} passed; {failed} failed", if failed == 0 { "ok" } else { "FAILED" });

@@ -1,0 +1,69 @@
+//! guard itself: what a session may not do to it, whatever the policy says.
+
+use std::fs;
+
+use support::guard::Guarded;
+use support::stage::text;
+
+use crate::Check;
+use crate::ground::Ground;
+
+pub const CHECKS: &[Check] = &[
+    ("self: no session ends guard or looks into it", processes),
+    ("self: no session edits the policy", policy),
+    ("self: no session takes away what keeps guard standing", pins),
+];
+
+fn processes(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let pid = ground.daemon.pid().to_string();
+    // Elsewhere nobody would keep it from that.
+    if !ground.kernel.asks("kill") {
+        return weigh(ground, &pid);
+    }
+    for (how, words) in [("kill", &["kill"][..]), ("attach", &["attach"]), ("attach", &["attach", "--by", "memory"])]
+    {
+        let event = ground.held("self-process", disk, how, words.iter().copied().chain([pid.as_str()]));
+        let event = event.expect("the kernel asks");
+        assert_eq!((&event["target"], text(&event, "/how")), (&ground.daemon.pid().into(), how), "{event}");
+    }
+    weigh(ground, &pid);
+}
+
+/// Whom the kernel ends first when memory is short.
+fn weigh(ground: &Ground, pid: &str) {
+    let [disk, _] = &ground.places;
+    let file = format!("/proc/{pid}/oom_score_adj");
+    let before = fs::read_to_string(&file).expect("a file");
+    let _event = ground.denied("self", disk, ["write", &file, "1000"]);
+    assert_eq!(fs::read_to_string(&file).expect("a file"), before);
+}
+
+fn policy(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let file = ground.policy().to_str().expect("a path of ASCII");
+    let before = fs::read_to_string(file).expect("a file");
+    let _event = ground.denied("self", disk, ["write", file, "mode = \"audit\""]);
+    let _moved = ground.held("self", disk, "rename", ["rename", file, "allowed/policy"]);
+    if !ground.kernel.asks("rename") {
+        fs::rename(disk.join("allowed/policy"), file).expect("moved back");
+    }
+    assert_eq!(fs::read_to_string(file).expect("a file"), before);
+}
+
+fn pins(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let pin = ground.pins().read_dir().expect("a folder").flatten().next().expect("its pins").path().join("on_exec");
+    assert!(pin.exists(), "{}", pin.display());
+    if !ground.kernel.asks("unlink") {
+        return;
+    }
+    let pin = pin.to_str().expect("a path of ASCII");
+    let _event = ground.held("self", disk, "unlink", ["unlink", pin]);
+    let bpffs = ground.scratch().join("bpf");
+    let bpffs = bpffs.to_str().expect("a path of ASCII");
+    let _event = ground.held("self", disk, "unmount", ["unmount", bpffs]);
+    // What it enforces by is still there.
+    let Guarded { done, .. } = ground.attempt(disk, ["read", "denied/secret"]);
+    assert_eq!((done.code() == 0, done.out().as_str()), (false, ""), "{}", done.err());
+}
