@@ -231,6 +231,12 @@ impl Daemon {
         self.socket.path()
     }
 
+    /// The file that its events go to.
+    #[must_use]
+    pub fn events_file(&self) -> &Path {
+        &self.events
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         self.running.signal(signal);
