@@ -22,7 +22,8 @@ pub struct Way {
     pub needs: &'static [Need],
     /// A file or folder that the guarded process inherits as descriptor 9.
     pub inherits: Option<&'static str>,
-    /// Its place lies on a filesystem of its own, mounted before guard starts, as /home often is.
+    /// Its place lies on a filesystem of its own in memory, mounted before guard starts, as /home often is: some ways need it,
+    /// some take what an overlay does not have.
     pub apart: bool,
     /// What somebody outside of the tree does before.
     pub before: Part,
