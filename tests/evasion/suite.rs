@@ -134,7 +134,7 @@ impl Suite {
             attempt = attempt.env("word", &secret);
         }
         if let Some(file) = way.inherits {
-            let open = "exec 9<\"$0\"; exec \"$@\"";
+            let open = "if test -d \"$0\"; then exec 9<\"$0\"; else exec 9<>\"$0\"; fi; exec \"$@\"";
             attempt = attempt.under(["sh".into(), "-c".into(), open.into(), place.join(file).into_os_string()]);
         }
         let attempt = attempt.start();

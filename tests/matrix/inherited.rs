@@ -25,7 +25,8 @@ fn with_open(job: &Job, redirections: &str) -> Job {
 fn allowed(ground: &Ground) {
     for place in &ground.places {
         let cat = job(place, ["exec", "/bin/cat", "/dev/fd/9"]);
-        for open in ["exec 9<allowed/fine", "exec 9<>allowed/fine 300<allowed 301<denied", "exec 9<allowed/fine <&9"] {
+        for open in ["exec 9<allowed/fine", "exec 9<>allowed/fine 300<allowed 301<denied", "exec 9<allowed/fine <&9"]
+        {
             let Guarded { done, events } = ground.run(&with_open(&cat, open));
             assert_eq!((done.code(), done.out().as_str()), (0, FINE), "{open}: {}\n{events}", done.err());
             let told = |event: &&Value| event["open"]["inherited"] == true;

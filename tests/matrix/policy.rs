@@ -82,8 +82,7 @@ fn in_memory(ground: &Ground) {
     }
     ground.free_programs();
     let in_memory = ["exec", "--by", "memfd", "./attempt"];
-    for (how, words) in
-        [("user-namespace", &["user-namespace"][..]), ("setuid", &["become-root"]), ("bpf", &["bpf"])]
+    for (how, words) in [("user-namespace", &["user-namespace"][..]), ("setuid", &["become-root"]), ("bpf", &["bpf"])]
     {
         // As a program with a path it may.
         ground.allowed(disk, ["exec", "./attempt"].iter().chain(words));

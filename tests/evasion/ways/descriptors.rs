@@ -10,7 +10,7 @@ use nix::libc;
 
 use super::{handing, moves};
 use crate::place::Place;
-use crate::way::Class::Read;
+use crate::way::Class::{Read, Write};
 use crate::way::Outcome::{Contained, Open, Prevented};
 use crate::way::Part::{Code, Sh};
 use crate::way::{Part, Way, way};
@@ -45,6 +45,15 @@ pub const WAYS: &[Way] = &[
     inherited("inherited-mmap", "the same by mmap", Code(mmap)),
     inherited("inherited-io-uring", "the same by io_uring", Code(uring)),
     inherited("inherited-reopened", "opens it again through /proc/self/fd", Sh("cat /proc/self/fd/9")),
+    way(
+        Write,
+        "protected",
+        "inherited-write",
+        "writes to a descriptor that it was started with",
+        Sh("echo more >&9"),
+    )
+    .inherits("protected/ci.yml")
+    .ends(Contained, Contained),
     way(
         Read,
         "secrets",

@@ -12,6 +12,7 @@ mod verifier;
 use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -37,8 +38,12 @@ pub struct Options {
 const PROGRAMS: [(&str, &str); 4] =
     [("busybox", "busybox-static"), ("cpio", "cpio"), ("xz", "xz-utils"), ("zstd", "zstd")];
 
+/// The longest that the checks may take. A minute or two is usual.
+const CHECKING: Duration = Duration::from_mins(10);
 /// The kernel on which the ways out are tried, those with security hooks.
 const EVADED: &str = "6.1";
+/// The longest that they may take. Five minutes are usual, and twice that where the host is busy.
+const TRYING: Duration = Duration::from_mins(30);
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     let chosen = chosen(&options.kernels)?;
@@ -111,7 +116,7 @@ fn matrix(kernels: &[&Kernel], filter: &[String], record: bool, tell: &mut dyn F
     let mut passed = true;
     for kernel in kernels {
         say::step(&format!("booting Linux {} in a virtual machine", kernel.name));
-        let report = guest::run(kernel, &checks(filter)?, tell)?;
+        let report = guest::run(kernel, &checks(filter)?, CHECKING, tell)?;
         let mut complaints = report.complaints(kernel);
         if record {
             recorded.set(kernel.name, &report.verifier);
@@ -125,7 +130,7 @@ fn matrix(kernels: &[&Kernel], filter: &[String], record: bool, tell: &mut dyn F
     let evading = kernels.iter().find(|kernel| kernel.name == EVADED);
     if let Some(kernel) = evading.filter(|_| filter.is_empty() && !record) {
         say::step(&format!("trying the ways out on Linux {} in a virtual machine", kernel.name));
-        let report = guest::run(kernel, &ways_out()?, tell)?;
+        let report = guest::run(kernel, &ways_out()?, TRYING, tell)?;
         passed &= concluded(kernel, ", the ways out", &report.complaints(kernel), tell);
         reports.push((format!("{} ways", kernel.name), report));
     }
@@ -156,5 +161,6 @@ fn checks(filter: &[String]) -> Result<Vec<String>> {
 fn ways_out() -> Result<Vec<String>> {
     let program = workspace::target()?.join("release/guard-evasion");
     let page = workspace::root().join("docs/threat-model.md");
-    Ok(vec![program.display().to_string(), "--page".to_owned(), page.display().to_string()])
+    let words = ["--minutes".to_owned(), "28".to_owned(), "--page".to_owned(), page.display().to_string()];
+    Ok([program.display().to_string()].into_iter().chain(words).collect())
 }

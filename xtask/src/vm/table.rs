@@ -10,10 +10,7 @@ pub fn print(reports: &[(String, Report)]) {
     for (name, report) in reports {
         let (boot, took) = (report.boot.as_secs_f64(), report.took.as_secs_f64());
         let result = if report.result.is_empty() { "no result" } else { &report.result };
-        println!(
-            "{name:<10} {:<22} {boot:>4.0} s {:>8} {took:>6.0} s  {result}",
-            report.release, report.load
-        );
+        println!("{name:<10} {:<22} {boot:>4.0} s {:>8} {took:>6.0} s  {result}", report.release, report.load);
     }
     let programs: BTreeSet<&String> = reports.iter().flat_map(|(_, report)| report.verifier.0.keys()).collect();
     if programs.is_empty() {
