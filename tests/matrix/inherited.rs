@@ -24,7 +24,7 @@ fn with_open(job: &Job, redirections: &str) -> Job {
 
 fn allowed(ground: &Ground) {
     for place in &ground.places {
-        let cat = job(place, ["exec", "/bin/cat", "/dev/fd/9"]);
+        let cat = job(place, ["exec", "/bin/bash", "-c", "cat <&9"]);
         for open in ["exec 9<allowed/fine", "exec 9<>allowed/fine 300<allowed 301<denied", "exec 9<allowed/fine <&9"]
         {
             let Guarded { done, events } = ground.run(&with_open(&cat, open));
@@ -64,10 +64,10 @@ fn denied(ground: &Ground) {
 fn beyond_scope(ground: &Ground) {
     for place in &ground.places {
         let script = |last: &str| format!("exec 9<tool/secret; exec env {last}");
-        let mine = shell(place, &script("/bin/cat /dev/fd/9"));
+        let mine = shell(place, &script("bash -c 'cat <&9'"));
         let Guarded { done, events } = ground.run(&mine);
         assert_eq!((done.out().as_str(), events.denials().count()), (SECRET, 0), "{}\n{events}", done.err());
-        let event = ended(ground, "tool", &shell(place, &script("CODEX_TOOL_CALL_ID=call_5 /bin/cat /dev/fd/9")));
+        let event = ended(ground, "tool", &shell(place, &script("CODEX_TOOL_CALL_ID=call_5 bash -c 'cat <&9'")));
         assert_eq!((text(&event, "/scope"), text(&event, "/call")), ("tool", "call_5"), "{event}");
     }
 }
@@ -82,7 +82,7 @@ fn beyond_program(ground: &Ground) {
         };
         let again = ground.run(&held(&[&reader, "read", "/proc/self/fd/9"]));
         assert_eq!(again.done.out(), SECRET, "{}\n{}", again.done.err(), again.events);
-        let event = ended(ground, "others", &held(&["/bin/cat", "/dev/fd/9"]));
+        let event = ended(ground, "others", &held(&["/bin/cat", "/proc/self/fd/9"]));
         assert_eq!(text(&event, "/process/exe"), "/usr/bin/cat", "{event}");
     }
 }
