@@ -15,7 +15,6 @@ pub const CHECKS: &[Check] = &[
     ("policy: a phase ends what was allowed before", phase),
     ("policy: nothing runs straight from the network", pipe_to_shell),
     ("policy: another one is in force at once and whole", reload),
-    // The last under the daemon, for it leaves another policy behind.
     ("policy: a program in memory alone may do nothing that one may not", in_memory),
 ];
 
@@ -74,7 +73,8 @@ fn judged(ground: &Ground, denied: &str, free: &str) {
     }
 }
 
-/// It could call itself anything, so it is taken for what the rules name: who does something, and whom it is done to.
+/// It could call itself anything, so it is taken for what the rules name: who does something, and whom it is done to. The first
+/// such rule decides, which may be one of guard's own.
 fn in_memory(ground: &Ground) {
     let [disk, _] = &ground.places;
     if !execs::without_a_name(ground, disk) {
@@ -82,17 +82,21 @@ fn in_memory(ground: &Ground) {
     }
     ground.free_programs();
     let in_memory = ["exec", "--by", "memfd", "./attempt"];
-    for (how, words) in [("user-namespace", &["user-namespace"][..]), ("setuid", &["become-root"]), ("bpf", &["bpf"])]
-    {
+    for (how, rule, words) in [
+        ("user-namespace", "self", &["user-namespace"][..]),
+        ("setuid", "rights", &["become-root"]),
+        ("bpf", "rights", &["bpf"]),
+    ] {
         // As a program with a path it may.
         ground.allowed(disk, ["exec", "./attempt"].iter().chain(words));
-        unknown(ground.held("rights", disk, how, in_memory.iter().chain(words)).as_ref());
+        unknown(ground.held(rule, disk, how, in_memory.iter().chain(words)).as_ref());
     }
     for (how, words) in [("kill", &["kill"][..]), ("attach", &["attach"])] {
         let victim = rights::victim_in_memory(disk);
         let pid = victim.pid().to_string();
-        unknown(ground.held("processes", disk, how, words.iter().copied().chain([pid.as_str()])).as_ref());
+        unknown(ground.held("self-process", disk, how, words.iter().copied().chain([pid.as_str()])).as_ref());
     }
+    ground.reload(RELOADED[0]);
 }
 
 /// Its path is not told, for it has none.
