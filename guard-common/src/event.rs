@@ -114,13 +114,14 @@ pub struct Open {
     pub file_flags: u32,
     /// `OPENED_*` bits.
     pub opened: u32,
-    /// What the call returned: a descriptor, or [`NO_DESCRIPTOR`] where there is none yet.
+    /// The descriptor: what the call returned or, of an inherited one, the process was given. [`NO_DESCRIPTOR`] where there is
+    /// none yet, or it is not known.
     pub result: i32,
     /// Length of the path that follows.
     pub path_len: u32,
 }
 
-/// [`Open::result`] of a file that was judged before it got a descriptor.
+/// [`Open::result`] of a file that was judged before it got a descriptor, or whose descriptor is not known.
 pub const NO_DESCRIPTOR: i32 = i32::MIN;
 
 /// The file can be read through the descriptor.
@@ -131,6 +132,8 @@ pub const OPENED_WRITE: u32 = 2;
 pub const OPENED_CREATED: u32 = 4;
 /// The open asked to truncate the file.
 pub const OPENED_TRUNCATED: u32 = 8;
+/// The process did not open it but had it open when it was executed.
+pub const OPENED_INHERITED: u32 = 16;
 
 /// Body of [`Kind::Exec`] and [`Kind::Enrol`].
 #[repr(C)]

@@ -16,7 +16,7 @@ use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV
 use guard_common::table::{FAMILY_ARGV, MAX_PHASES};
 use guard_common::tree::{
     COUNT_ARGV_CUT, COUNT_PHASES_FULL, COUNT_PLACES_FULL, COUNT_SCRATCH_MISSING, COUNT_TREE_FULL, Id, KnownClasses,
-    MAX_ANCHOR, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_NETWORK, MEMBER_RUN, Member, Places, id_of,
+    MAX_ANCHOR, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_NETWORK, MEMBER_RUN, MEMBER_SEEDED, Member, Places, id_of,
 };
 use guard_common::walk::{ARGV_PIECE, ARGV_PIECES, FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
 use guard_common::words::{Op, Scope};
@@ -25,7 +25,7 @@ use crate::kernel::{self, masked, read_or_zero};
 use crate::maps::{HOMES, MEMBERS, PHASES, PLACES, SLOT_EXEC, count, host_wide, offset, slot, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, AFTER_NAME, Verdict};
-use crate::{act, emit, names, pipe, script, tree};
+use crate::{act, emit, inherited, names, pipe, script, tree};
 
 /// Where the first word of a command line is read to, to find its length and base name.
 const FIRST_WORD_MAX: u32 = 3584;
@@ -65,8 +65,8 @@ pub struct Image {
     pub old: u64,
     /// Length of its base name, with which the path in the text ends.
     pub leaf: u32,
-    /// Padding.
-    _pad: u32,
+    /// Scope of the process before the exec.
+    scope: u32,
     /// The search for scripts.
     pub scripts: script::Search,
     /// Classes of the executable, by the policy in each place.
@@ -123,6 +123,9 @@ pub fn executed(ctx: &BtfTracePointContext) -> i32 {
         verdict = by_script;
     }
     conclude(slot, verdict);
+    if changes_hands(slot, kind as u32) != 0 {
+        inherited::judge(slot);
+    }
     0
 }
 
@@ -172,6 +175,7 @@ extern "C" fn locate(slot: u32, file: u64, kind: u32) -> u32 {
     image.facts = if exe.unknown() { FACT_OBJECT_UNKNOWN } else { 0 };
     image.unjudged = u32::from(!judged);
     image.before = u32::from(image.member.flags);
+    image.scope = u32::from(image.member.scope);
     image.time = emit::now();
     image.classes = [UNCLASSED; 2];
     image.body = Exec::NOTHING;
@@ -381,6 +385,24 @@ extern "C" fn conclude(slot: u32, verdict: u32) -> u32 {
     emit::set_body(slot, image.body);
     emit::send(slot);
     0
+}
+
+/// Whether what the process has open was opened by somebody of another standing: by nobody that is guarded, or in another
+/// scope, or by a program that rules treat differently. 0 means that it may have it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn changes_hands(slot: u32, kind: u32) -> u32 {
+    let Some(work) = work(slot) else { return 1 };
+    // SAFETY: as above.
+    let (image, table, before) = unsafe { (&(*work).image, (*work).table, &(*work).who) };
+    // What was found running, and all that comes of it, has files that were opened before anybody was looking.
+    if kind == Kind::Enrol as u32 || image.before & u32::from(MEMBER_RUN | MEMBER_SEEDED) != 0 {
+        return 1;
+    }
+    let Some(meta) = verdict::meta(table) else { return 1 };
+    let after = verdict::who(meta, table, &image.member);
+    let same = after.classes == before.classes && after.facts | before.facts == 0;
+    u32::from(!same || u32::from(image.member.scope) != image.scope)
 }
 
 /// Begins the last of the `marked` phases, unless the session is past it; the phase, or 0 where nothing begins.

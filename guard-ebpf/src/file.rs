@@ -2,15 +2,16 @@
 //!
 //! Where the kernel asks before it opens ([`crate::lsm`]), the file is judged then; else as it is in the descriptor table when
 //! the call returns. Either way it does not matter by which name or call it was opened. Only accesses that the descriptor grants count: `FMODE_READ` and
-//! `FMODE_WRITE`; a descriptor opened with `O_PATH` grants neither, and what is opened through it is judged then.
+//! `FMODE_WRITE`; a descriptor opened with `O_PATH` grants neither, and what is opened through it is judged then. What a process
+//! has open already when it is executed is judged then ([`crate::inherited`]).
 
 use guard_common::event::{
-    FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Kind, NO_DESCRIPTOR, OPENED_CREATED, OPENED_READ, OPENED_TRUNCATED,
-    OPENED_WRITE, Open,
+    FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Kind, NO_DESCRIPTOR, OPENED_CREATED, OPENED_INHERITED, OPENED_READ,
+    OPENED_TRUNCATED, OPENED_WRITE, Open,
 };
 use guard_common::tree::Member;
 use guard_common::walk::{FACT_OBJECT_UNKNOWN, INTO_OBJECT};
-use guard_common::words::{Backend, Op};
+use guard_common::words::{Action, Backend, Op};
 
 use crate::kernel::{self, read, read_or_zero};
 use crate::maps::{offset, work};
@@ -34,6 +35,8 @@ pub enum Grant {
     Given(i32, u32),
     /// It is asked for, with these flags.
     Asked(u32),
+    /// As this descriptor, by an exec.
+    Inherited(i32),
 }
 
 impl Grant {
@@ -42,6 +45,7 @@ impl Grant {
     fn flags(self) -> u32 {
         match self {
             Self::Given(_, flags) | Self::Asked(flags) => flags,
+            Self::Inherited(_) => 0,
         }
     }
 
@@ -49,7 +53,7 @@ impl Grant {
     #[inline(always)]
     fn result(self) -> i32 {
         match self {
-            Self::Given(result, _) => result,
+            Self::Given(result, _) | Self::Inherited(result) => result,
             Self::Asked(_) => NO_DESCRIPTOR,
         }
     }
@@ -58,9 +62,15 @@ impl Grant {
     #[inline(always)]
     fn backend(self) -> Backend {
         match self {
-            Self::Given(..) => Backend::Signal,
+            Self::Given(..) | Self::Inherited(_) => Backend::Signal,
             Self::Asked(_) => Backend::Lsm,
         }
+    }
+
+    /// Whether it comes with an exec.
+    #[inline(always)]
+    fn inherited(self) -> bool {
+        matches!(self, Self::Inherited(_))
     }
 }
 
@@ -71,7 +81,7 @@ pub fn opened(slot: u32, member: &Member, task: u64, fd: u32, asked: u32) {
         judge(slot, member, file, Grant::Given(fd as i32, asked));
     } else {
         // Another thread closed it in between, or the table could not be read: it is not known what was opened.
-        judge_unknown(slot, member, fd as i32);
+        judge_unknown(slot, member, Grant::Given(fd as i32, 0));
     }
 }
 
@@ -127,26 +137,26 @@ pub fn judge(slot: u32, member: &Member, file: u64, grant: Grant) -> Backend {
     if mode & FMODE_WRITE != 0 {
         opened |= OPENED_WRITE;
     }
-    if mode & FMODE_CREATED != 0 {
+    if mode & FMODE_CREATED != 0 && !grant.inherited() {
         opened |= OPENED_CREATED;
     }
     if grant.flags() & O_TRUNC != 0 {
         opened |= OPENED_TRUNCATED;
     }
     let open = Open { file_flags, opened, result: grant.result(), path_len: 0 };
-    act_and_tell(slot, member, (verdict, op, grant.backend()), flags, open, shown)
+    act_and_tell(slot, member, (verdict, op, grant), flags, open, shown)
 }
 
-/// Judges an open of which only the descriptor is known.
+/// Judges an open of which no more is known than this.
 #[inline(always)]
-pub fn judge_unknown(slot: u32, member: &Member, result: i32) {
+pub fn judge_unknown(slot: u32, member: &Member, grant: Grant) {
     let judged = verdict::begin(slot, member);
     let (mut verdict, op) = of_path(slot, Resolved::NOTHING, FMODE_READ | FMODE_WRITE, member.scope);
     if !judged {
         verdict = Verdict::UNJUDGED;
     }
-    let open = Open { file_flags: 0, opened: OPENED_READ | OPENED_WRITE, result, path_len: 0 };
-    act_and_tell(slot, member, (verdict, op, Backend::Signal), FLAG_PATH_UNKNOWN, open, Resolved::NOTHING);
+    let open = Open { file_flags: 0, opened: OPENED_READ | OPENED_WRITE, result: grant.result(), path_len: 0 };
+    act_and_tell(slot, member, (verdict, op, grant), FLAG_PATH_UNKNOWN, open, Resolved::NOTHING);
 }
 
 /// The stricter of the verdicts on what `mode` grants, and the operation it is about.
@@ -176,20 +186,28 @@ fn of_collected(slot: u32, unknown: bool, mode: u32, scope: u8) -> (Verdict, Op)
     (write, Op::Write)
 }
 
-/// Carries the verdict out by a backend, then writes the record; the backend that was used.
+/// Carries the verdict out, then writes the record; the backend that was used.
+///
+/// What is inherited and may be is not told: nobody did anything.
 #[inline(always)]
 fn act_and_tell(
     slot: u32,
     member: &Member,
-    (verdict, op, backend): (Verdict, Op, Backend),
+    (verdict, op, grant): (Verdict, Op, Grant),
     flags: u8,
     mut open: Open,
     path: Resolved,
 ) -> Backend {
-    let Some(work) = work(slot) else { return backend };
+    let Some(work) = work(slot) else { return grant.backend() };
     // SAFETY: the slot has one user.
     let table = unsafe { (*work).table };
-    let backend = act::by(backend, table, verdict, member.call);
+    let backend = act::by(grant.backend(), table, verdict, member.call);
+    if grant.inherited() {
+        if verdict.action == Action::Allow as u8 {
+            return backend;
+        }
+        open.opened |= OPENED_INHERITED;
+    }
     emit::begin::<Open>(slot, Kind::Open, op, member);
     if let Some(head) = emit::head_of(slot) {
         head.flags = flags;

@@ -94,8 +94,30 @@ pub fn file_of(task: u64, fd: u32) -> Option<u64> {
     read(array, u64::from(fd) * 8).filter(|file| *file != 0)
 }
 
+/// The files that `task` has open: their array, a bit for each that is in use, and how many there is room for.
+#[inline(always)]
+pub fn open_descriptors(task: u64) -> Option<(u64, u64, u32)> {
+    let (table, array) = descriptors(task)?;
+    Some((array, read(table, offset!(fdt_open))?, read(table, offset!(fdt_max))?))
+}
+
+/// Whether a file keeps what others have put there: whether it is a regular one, a folder or a disk.
+#[inline(always)]
+pub fn is_stored(file: u64) -> bool {
+    if file == 0 {
+        return false;
+    }
+    let inode: u64 = read_or_zero(file, offset!(file_inode));
+    let kind = read_or_zero::<u16>(inode, offset!(inode_mode)) & S_IFMT;
+    inode != 0 && (kind == S_IFREG || kind == S_IFDIR || kind == S_IFBLK)
+}
+
 /// Type bits of `inode.i_mode`.
 const S_IFMT: u16 = 0o170_000;
+/// A regular file.
+const S_IFREG: u16 = 0o100_000;
+/// A disk.
+const S_IFBLK: u16 = 0o060_000;
 /// A folder.
 const S_IFDIR: u16 = 0o040_000;
 /// A pipe.

@@ -1,6 +1,6 @@
 //! guard's kernel programs: the entry points. What they do is in the rooms.
 //!
-//! A record's way: hook -> who ([`tree`]) -> what ([`exec`], [`file`], [`net`], [`entry`], [`target`], by [`path`]) -> [`verdict`]
+//! A record's way: hook -> who ([`tree`]) -> what ([`exec`], [`file`], [`inherited`], [`net`], [`entry`], [`target`], by [`path`]) -> [`verdict`]
 //! -> [`act`] -> [`emit`]. The verdict is decided and carried out before anything is told, so a full ring buffer
 //! never changes one.
 #![no_std]
@@ -18,6 +18,7 @@ mod emit;
 mod entry;
 mod exec;
 mod file;
+mod inherited;
 mod kernel;
 mod lsm;
 mod maps;

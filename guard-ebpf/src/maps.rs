@@ -163,6 +163,8 @@ pub struct Work {
     pub names: crate::names::Names,
     /// An attempt on objects that have names.
     pub attempt: crate::attempt::Attempt,
+    /// The look through what a process has open.
+    pub look: crate::inherited::Look,
     /// An exec.
     pub image: crate::exec::Image,
     /// The search for labels.

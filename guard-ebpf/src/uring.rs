@@ -8,6 +8,7 @@
 use aya_ebpf::programs::BtfTracePointContext;
 use guard_common::offsets::{ABSENT, HOOK_FILE};
 
+use crate::file::Grant;
 use crate::kernel::{self, read};
 use crate::maps::{SLOT_URING, hooked, offset, slot};
 use crate::{act, file, net, socket, tree};
@@ -46,7 +47,7 @@ pub fn completed(ctx: &BtfTracePointContext) -> i32 {
             let fixed = offset!(io_open_slot) == u64::from(ABSENT)
                 || read::<u32>(request, offset!(io_cmd) + offset!(io_open_slot)) != Some(0);
             if fixed {
-                file::judge_unknown(slot, &member, result);
+                file::judge_unknown(slot, &member, Grant::Given(result, 0));
             } else {
                 file::opened(slot, &member, task, result as u32, 0);
             }

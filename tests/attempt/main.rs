@@ -126,6 +126,14 @@ enum Attempt {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         argv: Vec<String>,
     },
+    /// Open a file for reading as descriptor 9, one that stays open over an exec, and attempt the rest of the line.
+    Hold {
+        /// The file.
+        file: PathBuf,
+        /// The attempt.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        attempt: Vec<String>,
+    },
     /// Make the rest of the line another process's, or another thread's, attempt, and end as that ends.
     In {
         /// How it comes to be.
@@ -186,6 +194,10 @@ impl Attempt {
             Self::Name(change) => change.run(),
             Self::Rights(act) => act.run(),
             Self::Exec { by, argv } => tree::exec(*by, argv),
+            Self::Hold { file, attempt } => {
+                file::hold(file)?;
+                Self::rest(attempt).run()
+            }
             Self::In { how, attempt } => tree::run_in(*how, attempt),
             Self::Truncate { by, file } => file::truncate(*by, file),
             Self::Race { by, times, file } => race::run(*by, *times, file),

@@ -21,7 +21,7 @@ use support::net;
 
 use crate::place::Place;
 use crate::suite::{Found, Suite};
-use crate::way::Way;
+use crate::way::{Column, Way};
 
 /// Tries ways out under guard, and says of each how it ended and whether that is what is expected.
 #[derive(Parser)]
@@ -110,8 +110,24 @@ fn run(options: &Options) -> bool {
     }
     if !options.json {
         println!("{} ways in {:.0} s", found.len(), start.elapsed().as_secs_f64());
+        println!("{}", counted(&found, column));
     }
     well & options.page.as_ref().is_none_or(|page| compare(page, options.write, &table::render(&found, column)))
+}
+
+/// How many ended as they should, in the words of a test program.
+fn counted(found: &[(&Way, Found)], column: Column) -> String {
+    let mut counts = [0, 0, 0];
+    for (way, found) in found {
+        counts[match found {
+            Found::Ended(outcome) if way.ends.on(column).met_by(*outcome) => 0,
+            Found::Ended(_) | Found::Nothing(_) => 1,
+            Found::NotTried(_) => 2,
+        }] += 1;
+    }
+    let [passed, failed, ignored] = counts;
+    let word = if failed == 0 { "ok" } else { "FAILED" };
+    format!("test result: {word}. {passed} passed; {failed} failed; {ignored} ignored")
 }
 
 /// Says how a way ended; whether that is as expected.

@@ -20,6 +20,8 @@ use crate::place::{Place, fresh_word};
 use crate::way::{Class, Column, Outcome, Part, Way};
 use crate::ways;
 
+/// How long guard may take to start: the machine may be emulated.
+const LOADING: Duration = Duration::from_mins(5);
 /// How long an attempt may take; one that takes longer has failed.
 const LIMIT: Duration = Duration::from_mins(1);
 /// How long whoever takes part from outside may take to get ready.
@@ -81,7 +83,7 @@ impl Suite {
             policy += &fill(include_str!("lsm.toml"));
         }
         let events = scratch.join("seen.jsonl");
-        let guard = Guard::new(&scratch, &policy).unrecorded().flag("--events").flag(&events);
+        let guard = Guard::new(&scratch, &policy).patient(LOADING).unrecorded().flag("--events").flag(&events);
         let guard = guard.flag("--verdict-ring").flag((16 << 20).to_string());
         let daemon = if audit { guard.audit() } else { guard }.daemon();
         Ok(Self { tail: Tail::new(events), scratch, daemon, column })
@@ -132,7 +134,7 @@ impl Suite {
             attempt = attempt.env("word", &secret);
         }
         if let Some(file) = way.inherits {
-            let open = "exec 9<\"$0\"; exec \"$@\"";
+            let open = "if test -d \"$0\"; then exec 9<\"$0\"; else exec 9<>\"$0\"; fi; exec \"$@\"";
             attempt = attempt.under(["sh".into(), "-c".into(), open.into(), place.join(file).into_os_string()]);
         }
         let attempt = attempt.start();
@@ -219,7 +221,9 @@ impl Suite {
         // What can't be found out is denied by the first rule that denies anything of the kind.
         let meant = |event: &&&Value| {
             let rule = event["verdict"]["rule"].as_str().unwrap_or_default();
-            let by_hooks = self.column == Column::Lsm && HOOKED.contains(&rule);
+            // A move is held against all that the name means, whatever the way is after.
+            let moves = event["new_path"].is_string();
+            let by_hooks = self.column == Column::Lsm && (HOOKED.contains(&rule) || moves);
             rule == way.rule || by_hooks || event["path"].is_null() && event["addr"].is_null()
         };
         if let Some(other) = told.first().filter(|_| !told.iter().any(|event| meant(&event))) {
@@ -273,7 +277,7 @@ impl Tried {
 fn column(scratch: &Scratch, policy: &str) -> io::Result<Column> {
     let place = Place::at(scratch.join("asked"));
     place.furnish(&fresh_word())?;
-    let guarded = Guard::new(scratch, policy).run(&Job::new("cat", place.path()).arg(place.secret()));
+    let guarded = Guard::new(scratch, policy).run(&Job::new("cat", place.path()).arg(place.secret()).limit(LOADING));
     let denial = guarded.events.denials().next().map(|event| event["verdict"]["backend"].clone());
     match denial.as_ref().and_then(Value::as_str) {
         Some("signal") if kernel() <= BLIND => Ok(Column::Older),

@@ -20,9 +20,10 @@ pub struct Way {
     pub tries: &'static str,
     /// What the machine must have for it.
     pub needs: &'static [Need],
-    /// A file or folder that the guarded process inherits as descriptor 9.
+    /// A file that the guarded process inherits as descriptor 9, to read and to write, or a folder.
     pub inherits: Option<&'static str>,
-    /// Its place lies on a filesystem of its own, mounted before guard starts, as /home often is.
+    /// Its place lies on a filesystem of its own in memory, mounted before guard starts, as /home often is: some ways need it,
+    /// some take what an overlay does not have.
     pub apart: bool,
     /// What somebody outside of the tree does before.
     pub before: Part,

@@ -23,7 +23,7 @@ pub const CHECKS: &[Check] = &[
 const CALLS: [&str; 4] = ["execve", "execveat", "proc-fd", "thread"];
 
 /// Whether a program can be executed by a descriptor alone. Debian's 5.10.223 finds none, guarded or not.
-fn without_a_name(ground: &Ground, place: &Path) -> bool {
+pub fn without_a_name(ground: &Ground, place: &Path) -> bool {
     let done = Job::new(place.join("attempt"), place).args(["exec", "--by", "fexecve", "/bin/true"]).run();
     let finds_none = ground.kernel.version() == (5, 10) && done.err() == "refused: ENOENT\n";
     assert!(done.code() == 0 || finds_none, "{}", done.err());

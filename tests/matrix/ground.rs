@@ -23,6 +23,8 @@ pub const LOADING: Duration = Duration::from_mins(5);
 const TELLING: Duration = Duration::from_secs(30);
 /// The policy.
 const POLICY: &str = include_str!("policy.toml");
+/// The one after it.
+const FREE_PROGRAMS: &str = include_str!("free-programs.toml");
 /// The folder that is denied at first, and the one after a reload.
 pub const RELOADED: [&str; 2] = ["first", "second"];
 
@@ -59,7 +61,7 @@ impl Ground {
         for place in &places {
             prepare(place);
         }
-        let policy = scratch.write("policy.toml", policy(&scratch, RELOADED[0]));
+        let policy = scratch.write("policy.toml", policy(&scratch, POLICY, RELOADED[0]));
         let started = Instant::now();
         let kernel = Kernel::this();
         let guard = Guard::of(&scratch, policy.clone()).patient(LOADING);
@@ -119,7 +121,12 @@ impl Ground {
 
     /// An attempt that this rule denies and no kernel prevents.
     pub fn contained<S: AsRef<OsStr>>(&self, rule: &str, place: &Path, words: impl IntoIterator<Item = S>) -> Value {
-        self.stopped(rule, &job(place, words), false)
+        self.contained_job(rule, &job(place, words))
+    }
+
+    /// The same of any job that ends as the attempt in it.
+    pub fn contained_job(&self, rule: &str, job: &Job) -> Value {
+        self.stopped(rule, job, false)
     }
 
     /// What a denial comes to. Prevented, it fails with EPERM, and the process lives to say so; contained, the process is
@@ -166,8 +173,17 @@ impl Ground {
 
     /// Puts another policy in force, by SIGHUP.
     pub fn reload(&self, denied: &str) {
+        self.enforce(&policy(&self.scratch, POLICY, denied));
+    }
+
+    /// Puts one in force that is not about programs, so that all may be executed.
+    pub fn free_programs(&self) {
+        self.enforce(&policy(&self.scratch, FREE_PROGRAMS, RELOADED[0]));
+    }
+
+    fn enforce(&self, policy: &str) {
         let before = self.daemon.stderr().matches("read anew").count();
-        fs::write(&self.policy, policy(&self.scratch, denied)).expect("written");
+        fs::write(&self.policy, policy).expect("written");
         self.daemon.signal(Signal::SIGHUP);
         // Now and then it is read twice: because of the signal, and because the file has changed.
         support::stage::until("the policy is read", || self.daemon.stderr().matches("read anew").count() > before);
@@ -262,9 +278,9 @@ fn prepare(place: &Path) {
     }
 }
 
-fn policy(scratch: &Scratch, denied: &str) -> String {
+fn policy(scratch: &Scratch, text: &str, denied: &str) -> String {
     let place = format!("{}/{{disk,memory}}", scratch.path().display());
-    POLICY.replace("{place}", &place).replace("{reloaded}", denied)
+    text.replace("{place}", &place).replace("{reloaded}", denied)
 }
 
 /// Filesystems for this process and its children alone.

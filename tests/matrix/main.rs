@@ -7,6 +7,7 @@
 mod entries;
 mod execs;
 mod ground;
+mod inherited;
 mod kernel;
 mod net;
 mod once;
@@ -51,6 +52,7 @@ fn all(filters: &[String]) -> bool {
 
     let rooms = [
         opens::CHECKS,
+        inherited::CHECKS,
         entries::CHECKS,
         execs::CHECKS,
         net::CHECKS,

@@ -2,18 +2,20 @@
 
 use std::fs;
 
+use serde_json::Value;
 use support::guard::Guarded;
 use support::http::{Response, Server};
 use support::stage::SECRET;
 
-use crate::Check;
 use crate::ground::{Ground, RELOADED, shell};
+use crate::{Check, execs, rights};
 
 pub const CHECKS: &[Check] = &[
     ("policy: what one program may another may not", by),
     ("policy: a phase ends what was allowed before", phase),
     ("policy: nothing runs straight from the network", pipe_to_shell),
     ("policy: another one is in force at once and whole", reload),
+    ("policy: a program in memory alone may do nothing that one may not", in_memory),
 ];
 
 fn by(ground: &Ground) {
@@ -69,4 +71,35 @@ fn judged(ground: &Ground, denied: &str, free: &str) {
         ground.denied("reloaded", place, ["read", &format!("{denied}/secret")]);
         assert_eq!(ground.allowed(place, ["read", &format!("{free}/secret")]), SECRET);
     }
+}
+
+/// It could call itself anything, so it is taken for what the rules name: who does something, and whom it is done to. The first
+/// such rule decides, which may be one of guard's own.
+fn in_memory(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    if !execs::without_a_name(ground, disk) {
+        return;
+    }
+    ground.free_programs();
+    let in_memory = ["exec", "--by", "memfd", "./attempt"];
+    for (how, rule, words) in [
+        ("user-namespace", "self", &["user-namespace"][..]),
+        ("setuid", "rights", &["become-root"]),
+        ("bpf", "rights", &["bpf"]),
+    ] {
+        // As a program with a path it may.
+        ground.allowed(disk, ["exec", "./attempt"].iter().chain(words));
+        unknown(ground.held(rule, disk, how, in_memory.iter().chain(words)).as_ref());
+    }
+    for (how, words) in [("kill", &["kill"][..]), ("attach", &["attach"])] {
+        let victim = rights::victim_in_memory(disk);
+        let pid = victim.pid().to_string();
+        unknown(ground.held("self-process", disk, how, words.iter().copied().chain([pid.as_str()])).as_ref());
+    }
+    ground.reload(RELOADED[0]);
+}
+
+/// Its path is not told, for it has none.
+fn unknown(event: Option<&Value>) {
+    assert!(event.is_none_or(|event| event.get("path").is_none()), "{event:?}");
 }

@@ -26,6 +26,17 @@ fn victim(place: &Path) -> Running {
     Job::new(place.join("victim"), place).args(["sleep", "60000"]).start()
 }
 
+/// The same, of a program in memory alone.
+pub fn victim_in_memory(place: &Path) -> Running {
+    let victim = Job::new(place.join("attempt"), place);
+    let victim = victim.args(["exec", "--by", "memfd", "./victim", "sleep", "60000"]).start();
+    let exe = format!("/proc/{}/exe", victim.pid());
+    support::stage::until("it runs from memory", || {
+        fs::read_link(&exe).is_ok_and(|exe| exe.starts_with("/memfd:copy (deleted)"))
+    });
+    victim
+}
+
 /// Denies the attempt on another's process; the event.
 fn against(ground: &Ground, place: &Path, how: &str, words: &[&str]) -> Option<Value> {
     let victim = victim(place);

@@ -38,7 +38,8 @@ fn set<'a>(words: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
 /// An event with every member there is. Written without `..`, so that a new one has to be added here.
 fn whole() -> Event {
     let text = || Some("text".to_owned());
-    let open = Open { read: true, write: true, created: true, truncated: true, flags: 1, result: Some(1) };
+    let open =
+        Open { read: true, write: true, created: true, truncated: true, inherited: true, flags: 1, result: Some(1) };
     let process = Process {
         pid: 1,
         ppid: Some(1),

@@ -107,9 +107,12 @@ pub struct Open {
     /// This open truncated it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+    /// The process did not open it: it had it open when it was executed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub inherited: bool,
     /// The file's flags, as the kernel keeps them.
     pub flags: u32,
-    /// The descriptor, where it was judged after the call.
+    /// The descriptor, where there was one already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<i32>,
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use guard_common::event::{
     Connect, FLAG_ARGV_CUT, FLAG_CALL_ENDED, FLAG_ENFORCED, FLAG_INNER_PATH, FLAG_PATH_UNKNOWN, Head, NO_DESCRIPTOR,
-    NO_RULE, OPENED_CREATED, OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
+    NO_RULE, OPENED_CREATED, OPENED_INHERITED, OPENED_READ, OPENED_TRUNCATED, OPENED_WRITE,
 };
 use guard_common::tree::{Id, Member, id_of};
 use guard_common::words::{Action, Backend, How, Op, Scope};
@@ -69,6 +69,7 @@ impl Watch<'_> {
                     write: opened(OPENED_WRITE),
                     created: opened(OPENED_CREATED),
                     truncated: opened(OPENED_TRUNCATED),
+                    inherited: opened(OPENED_INHERITED),
                     flags: body.file_flags,
                     result: (body.result != NO_DESCRIPTOR).then_some(body.result),
                 });

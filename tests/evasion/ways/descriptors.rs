@@ -10,17 +10,14 @@ use nix::libc;
 
 use super::{handing, moves};
 use crate::place::Place;
-use crate::way::Class::Read;
-use crate::way::Outcome::{Open, Prevented};
+use crate::way::Class::{Read, Write};
+use crate::way::Outcome::{Contained, Open, Prevented};
 use crate::way::Part::{Code, Sh};
 use crate::way::{Part, Way, way};
 
-const fn received(name: &'static str, tries: &'static str, attempt: Part) -> Way {
-    way(Read, "secrets", name, tries, attempt).ends(Open, Prevented)
-}
-
+/// No program can close a descriptor, so whoever is executed with it is killed.
 const fn inherited(name: &'static str, tries: &'static str, attempt: Part) -> Way {
-    received(name, tries, attempt).inherits("denied/secret")
+    way(Read, "secrets", name, tries, attempt).inherits("denied/secret").ends(Contained, Contained)
 }
 
 /// The descriptor that ways inherit.
@@ -30,11 +27,14 @@ const ENOUGH: usize = 64;
 
 /// The ways.
 pub const WAYS: &[Way] = &[
-    received(
+    way(
+        Read,
+        "secrets",
         "descriptor-by-socket",
         "is sent the open file over a unix socket",
         Code(|_| copy_out(handing::take()?)),
     )
+    .ends(Open, Prevented)
     .beside(Code(|place| handing::give(place, File::open(place.secret())?.as_raw_fd()))),
     way(Read, "secrets", "pidfd-getfd", "takes the open file out of another process", Code(pidfd_getfd))
         .beside(Sh("exec 8<denied/secret; echo $$ >early; mv early ready; exec sleep 60")),
@@ -44,8 +44,16 @@ pub const WAYS: &[Way] = &[
     inherited("inherited-copy-range", "the same by copy_file_range", Code(copy_file_range)),
     inherited("inherited-mmap", "the same by mmap", Code(mmap)),
     inherited("inherited-io-uring", "the same by io_uring", Code(uring)),
-    way(Read, "secrets", "inherited-reopened", "opens it again through /proc/self/fd", Sh("cat /proc/self/fd/9"))
-        .inherits("denied/secret"),
+    inherited("inherited-reopened", "opens it again through /proc/self/fd", Sh("cat /proc/self/fd/9")),
+    way(
+        Write,
+        "protected",
+        "inherited-write",
+        "writes to a descriptor that it was started with",
+        Sh("echo more >&9"),
+    )
+    .inherits("protected/ci.yml")
+    .ends(Contained, Contained),
     way(
         Read,
         "secrets",

@@ -14,7 +14,8 @@ pub const WAYS: &[Way] = &[
     opens("cat", "reads the secret, plainly", Sh("cat denied/secret")),
     opens("open", "open(2), which no C library uses any more", Sh("$attempt read --by open denied/secret")),
     opens("openat2", "openat2(2)", Sh("$attempt read --by openat2 denied/secret")),
-    opens("file-handle", "open_by_handle_at(2): no name is opened", Sh("$attempt read --by handle denied/secret")),
+    opens("file-handle", "open_by_handle_at(2): no name is opened", Sh("$attempt read --by handle denied/secret"))
+        .apart(),
     opens("o-path", "`O_PATH`, opened again through /proc/self/fd", Sh("$attempt read --by o-path denied/secret")),
     opens("open-32-bit", "open(2) by int 0x80, as 32-bit programs do", Sh("$attempt read --by compat denied/secret")),
     opens("io-uring", "io_uring's openat", Sh("$attempt read --by uring denied/secret")).older(Open),

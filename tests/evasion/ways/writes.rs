@@ -31,7 +31,8 @@ const fn changed(name: &'static str, tries: &'static str, attempt: Part) -> Way 
 pub const WAYS: &[Way] = &[
     opened("append", "appends to the protected file, plainly", Sh("echo more >>protected/ci.yml")),
     opened("append-32-bit", "the same by int 0x80", Sh("$attempt write --by compat protected/ci.yml more")),
-    opened("append-by-handle", "the same by a file handle", Sh("$attempt write --by handle protected/ci.yml more")),
+    opened("append-by-handle", "the same by a file handle", Sh("$attempt write --by handle protected/ci.yml more"))
+        .apart(),
     opened("append-io-uring", "the same by io_uring", Sh("$attempt write --by uring protected/ci.yml more"))
         .older(Open),
     opened("write-mapped", "maps the file into memory, and changes it there", Code(mapped)),
@@ -59,7 +60,8 @@ pub const WAYS: &[Way] = &[
         "an overlay mount whose upper folder is the protected one",
         Sh("mkdir x low work; mount -t overlay -o lowerdir=low,upperdir=protected,workdir=work none x
          echo more >>x/ci.yml"),
-    ),
+    )
+    .apart(),
     changed(
         "rename-over",
         "writes another file, and renames it over the protected one",
@@ -77,7 +79,7 @@ pub const WAYS: &[Way] = &[
         Sh("echo evil >x; ln -sf ../x protected/ci.yml"),
     ),
     changed("hard-link-write", "writes through a hard link of its own", Sh("ln protected/ci.yml x; echo more >>x")),
-    changed("tmpfile-linked", "gives a file without a name one in there, by linkat", Code(tmpfile)),
+    changed("tmpfile-linked", "gives a file without a name one in there, by linkat", Code(tmpfile)).apart(),
     changed("truncate-by-name", "truncate(2): no file is opened", Sh("perl -e 'truncate(\"protected/ci.yml\", 0)'")),
     changed("delete", "deletes it", Sh("rm -f protected/ci.yml")),
     changed("delete-io-uring", "deletes it through io_uring", Code(uring_delete)),

@@ -14,8 +14,6 @@ use super::kernels::{self, Kernel};
 use super::verifier::Costs;
 use super::{emulator, image};
 
-/// A machine that takes longer has hung.
-const LIMIT: Duration = Duration::from_mins(10);
 /// What the machine's own lines begin with; all others are its command's.
 const GUEST: &str = "guest: ";
 
@@ -88,8 +86,9 @@ impl Report {
     }
 }
 
-/// Boots a machine, runs a command in it, and ends it. Lines are handed over as they come.
-pub fn run(kernel: &Kernel, command: &[String], tell: &mut dyn FnMut(&str)) -> Result<Report> {
+/// Boots a machine, runs a command in it, and ends it. One that takes longer than `limit` has hung. Lines are handed over as
+/// they come.
+pub fn run(kernel: &Kernel, command: &[String], limit: Duration, tell: &mut dyn FnMut(&str)) -> Result<Report> {
     let work = kernels::folder()?.join("run").join(kernel.name);
     fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
     let console = work.join("console");
@@ -105,7 +104,7 @@ pub fn run(kernel: &Kernel, command: &[String], tell: &mut dyn FnMut(&str)) -> R
     });
     let mut report = Report::default();
     while !report.over() {
-        match lines.recv_timeout(LIMIT.saturating_sub(started.elapsed())) {
+        match lines.recv_timeout(limit.saturating_sub(started.elapsed())) {
             Ok(line) => {
                 report.hear(&line, started.elapsed());
                 tell(&line);
@@ -114,7 +113,7 @@ pub fn run(kernel: &Kernel, command: &[String], tell: &mut dyn FnMut(&str)) -> R
                 report.trouble = Some(format!("the machine ended without a result\n{}", tail(&console)));
             }
             Err(RecvTimeoutError::Timeout) => {
-                report.trouble = Some(format!("no result within {} s\n{}", LIMIT.as_secs(), tail(&console)));
+                report.trouble = Some(format!("no result within {} s\n{}", limit.as_secs(), tail(&console)));
             }
         }
     }
