@@ -169,7 +169,8 @@ impl Daemon {
             );
         }
         let gauges = watch.gauges();
-        let (_server, mut requests) = control::serve(Setup { socket, metrics, readers, stream, gauges, own: Arc::clone(&own) })?;
+        let (_server, mut requests) =
+            control::serve(Setup { socket, metrics, readers, stream, gauges, own: Arc::clone(&own) })?;
         supervisor.ready(&how(&watch));
         let mut changes = self.common.policy_file().map(|path| Changes::of(&path)).transpose()?;
         let mut tick = ticks();

@@ -19,8 +19,8 @@ use super::screen::Screen;
 use super::user::Caller;
 use super::{Common, LogOptions};
 use crate::alert::Alerts;
-use crate::policy::Own;
 use crate::kernel;
+use crate::policy::Own;
 use crate::session::repo;
 use crate::watch::{Watch, ticks};
 

@@ -96,13 +96,8 @@ mod tests {
         let own = Own { exe: Some("/opt/a [1]/guard".into()), places: vec!["/etc/guard".into()] };
         let compiled = own.read(source).expect("a policy").compiled;
         let decide = |op, path: &str| {
-            let decision = compiled.tables().decide(
-                op,
-                Scope::Harness,
-                &Object::Path(path.as_bytes()),
-                &Places::default(),
-                0,
-            );
+            let decision =
+                compiled.tables().decide(op, Scope::Harness, &Object::Path(path.as_bytes()), &Places::default(), 0);
             decision.action
         };
         for (op, path, action) in [

@@ -22,8 +22,7 @@ pub(super) fn check(policy: &Compiled, abilities: &Abilities, degrade: bool) -> 
     if words.is_empty() || degrade {
         return Ok(words);
     }
-    let mut rules: Vec<String> =
-        ops.iter().flat_map(|&op| denials(op)).map(|rule| quoted(&rule.name)).collect();
+    let mut rules: Vec<String> = ops.iter().flat_map(|&op| denials(op)).map(|rule| quoted(&rule.name)).collect();
     rules.sort();
     rules.dedup();
     let more = rules.len().saturating_sub(NAMED);
