@@ -361,18 +361,19 @@ extern "C" fn note_denied(slot: u32, which: u32, unknown: u32) -> u32 {
 /// Carries the verdict out, and tells; whether the attempt is refused.
 #[inline(always)]
 pub fn conclude(slot: u32) -> bool {
-    conclude_attempt(slot) != 0
+    conclude_attempt(slot, Backend::Lsm as u32) != 0
 }
 
 /// See [`conclude`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn conclude_attempt(slot: u32) -> u32 {
+extern "C" fn conclude_attempt(slot: u32, by: u32) -> u32 {
     let (Some(work), Some(member)) = (work(slot), tree::member(kernel::tgid())) else { return 0 };
     // SAFETY: the slot has one user.
     let (attempt, table) = unsafe { (&(*work).attempt, (*work).table) };
     let verdict = pipe::unpack(attempt.verdict);
-    let backend = act::by_lsm(table, verdict, member.call);
+    let by = if by == Backend::Lsm as u32 { Backend::Lsm } else { Backend::Signal };
+    let backend = act::by(by, table, verdict, member.call);
     if let Some(head) = emit::head_of(slot) {
         head.op = attempt.op as u8;
         head.flags = attempt.flags as u8;
@@ -395,5 +396,21 @@ pub fn simple(slot: u32, how: How, op: Op, dentry: u64, mnt: u64) -> bool {
 /// The same, where the object is what a file shows.
 #[inline(always)]
 pub fn simple_file(slot: u32, how: How, op: Op, file: u64) -> bool {
-    simple(slot, how, op, read_or_zero(file, offset!(file_dentry)), read_or_zero(file, offset!(file_mnt)))
+    judge_file(slot, how, op, file);
+    conclude(slot)
+}
+
+/// The same, where it is too late to refuse: who is denied is killed.
+#[inline(always)]
+pub fn late_file(slot: u32, how: How, op: Op, file: u64) {
+    judge_file(slot, how, op, file);
+    conclude_attempt(slot, Backend::Signal as u32);
+}
+
+/// Judges an attempt on what a file shows.
+#[inline(always)]
+fn judge_file(slot: u32, how: How, op: Op, file: u64) {
+    begin(slot, how, op);
+    on(slot, OLD, read_or_zero(file, offset!(file_dentry)), read_or_zero(file, offset!(file_mnt)));
+    judge(slot, OLD, bit(op), 0);
 }

@@ -2,9 +2,8 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::EbpfContext as _;
+use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated};
-use aya_ebpf::programs::LsmContext;
 
 pub use guard_common::walk::masked;
 
@@ -38,7 +37,7 @@ pub fn read_or_zero<T: Copy>(address: u64, offset: u64) -> T {
 /// Argument `number` of a hook, as a number: the verifier takes the argument itself for an object it knows, and lets no
 /// function of its own have that. One more than there are reads what lies behind.
 #[inline(always)]
-pub fn argument(ctx: &LsmContext, number: u64) -> u64 {
+pub fn argument(ctx: &impl EbpfContext, number: u64) -> u64 {
     read_or_zero(ctx.as_ptr() as u64, 8 * number)
 }
 

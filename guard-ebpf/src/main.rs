@@ -34,8 +34,8 @@ mod tree;
 mod uring;
 mod verdict;
 
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, lsm};
-use aya_ebpf::programs::{BtfTracePointContext, LsmContext, SockAddrContext, SockContext};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, fexit, lsm};
+use aya_ebpf::programs::{BtfTracePointContext, FExitContext, LsmContext, SockAddrContext, SockContext};
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn on_fork(ctx: BtfTracePointContext) -> i32 {
@@ -220,6 +220,11 @@ fn on_task_fix_setuid(ctx: LsmContext) -> i32 {
 #[lsm(hook = "bprm_creds_from_file")]
 fn on_bprm_creds_from_file(ctx: LsmContext) -> i32 {
     target::gaining_by_program(&ctx)
+}
+
+#[fexit(function = "security_bprm_creds_from_file")]
+fn on_creds_known(ctx: FExitContext) -> i32 {
+    target::gained_by_program(&ctx)
 }
 
 #[lsm(hook = "kernel_read_file")]

@@ -3,7 +3,8 @@
 //! Where the object is a process, rules see the path of its executable; where it is nothing that has a path, that of the
 //! process that asks.
 
-use aya_ebpf::programs::LsmContext;
+use aya_ebpf::EbpfContext;
+use aya_ebpf::programs::{FExitContext, LsmContext};
 use guard_common::below::bit;
 use guard_common::tree::Member;
 use guard_common::words::{How, Op, Scope};
@@ -12,7 +13,7 @@ use crate::attempt::{self, EXECUTABLE, NEW, OLD};
 use crate::kernel::{self, argument, read_or_zero};
 use crate::lsm::asked;
 use crate::maps::offset;
-use crate::tree;
+use crate::{act, tree};
 
 /// `PTRACE_MODE_ATTACH` (`include/linux/ptrace.h`): to trace it, to read and write its memory, to take its descriptors. What
 /// `/proc` shows of a process is asked for without.
@@ -137,21 +138,59 @@ pub fn changing_user(ctx: &LsmContext) -> i32 {
     })
 }
 
-/// `bprm_creds_from_file(bprm, file)`, called when the user and the capabilities are known that a program will have, and
-/// before there is no way back (`fs/exec.c:begin_new_exec`).
+/// `bprm_creds_from_file(bprm, file)`, called when the user is known that a program will have, and before there is no way back
+/// (`fs/exec.c:begin_new_exec`). The capabilities are known as well where the module that computes them was asked before:
+/// where guard is asked as a module.
 #[inline(always)]
 pub fn gaining_by_program(ctx: &LsmContext) -> i32 {
     asked(|slot, _| {
-        let new: u64 = read_or_zero(argument(ctx, 0), offset!(binprm_cred));
-        let old: u64 = read_or_zero(kernel::current(), offset!(task_cred));
-        let user = |credentials: u64| read_or_zero::<u32>(credentials, offset!(cred_euid));
-        // An array of two words before 6.3.
-        let capabilities = |credentials: u64| read_or_zero::<u64>(credentials, offset!(cred_permitted));
-        if user(new) == user(old) && capabilities(new) & !capabilities(old) == 0 {
-            return false;
-        }
-        attempt::simple_file(slot, How::SetIdProgram, Op::Privilege, argument(ctx, 1))
+        gains(ctx) != Gain::Nothing && attempt::simple_file(slot, How::SetIdProgram, Op::Privilege, argument(ctx, 1))
     })
+}
+
+/// The end of `security_bprm_creds_from_file(bprm, file)`, where its return is modified: capabilities that come from the
+/// program's file are computed in it, by `security/commoncap.c:cap_bprm_creds_from_file`. It is too late to refuse then: the
+/// process is killed before the program's first instruction.
+#[inline(always)]
+pub fn gained_by_program(ctx: &FExitContext) -> i32 {
+    // Behind the arguments is what was returned.
+    let allowed = argument(ctx, 2) as i32 == 0;
+    let answer = asked(|slot, _| {
+        if allowed && gains(ctx) == Gain::Capabilities {
+            attempt::late_file(slot, How::SetIdProgram, Op::Privilege, argument(ctx, 1));
+        }
+        false
+    });
+    if answer != 0 {
+        // It could not be judged.
+        act::kill_current();
+    }
+    0
+}
+
+/// What a program would bring to who executes it.
+#[derive(PartialEq)]
+enum Gain {
+    Nothing,
+    User,
+    Capabilities,
+}
+
+/// What the program of `bprm`, a hook's first argument, brings as far as that is computed already.
+#[inline(always)]
+fn gains(ctx: &impl EbpfContext) -> Gain {
+    let new: u64 = read_or_zero(argument(ctx, 0), offset!(binprm_cred));
+    let old: u64 = read_or_zero(kernel::current(), offset!(task_cred));
+    let user = |credentials: u64| read_or_zero::<u32>(credentials, offset!(cred_euid));
+    // An array of two words before 6.3.
+    let capabilities = |credentials: u64| read_or_zero::<u64>(credentials, offset!(cred_permitted));
+    if user(new) != user(old) {
+        Gain::User
+    } else if capabilities(new) & !capabilities(old) != 0 {
+        Gain::Capabilities
+    } else {
+        Gain::Nothing
+    }
 }
 
 /// `kernel_read_file(file, id, contents)`: the kernel reads a module or another kernel from a file.

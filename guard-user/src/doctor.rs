@@ -10,8 +10,10 @@ use guard_common::words::Backend;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::kernel::kernelfs::SECURITYFS;
 use crate::kernel::{
-    self, Abilities, Reach, cgroup_root, find_offsets, holds, kernel_types, security_modules, securityfs, sees_uring,
+    self, Abilities, Asked, Reach, Unasked, can_do_without_preemption, cgroup_root, find_offsets, holds,
+    kernel_types, security_modules, sees_uring,
 };
 
 /// `BPF_PROG_TYPE_LSM` (`include/uapi/linux/bpf.h`).
@@ -24,6 +26,9 @@ pub struct Report {
     pub kernel: String,
     /// Whether guard can run here at all.
     pub runs: bool,
+    /// By which way security hooks are asked, `module` or `modified-return`. Absent where they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hooks: Option<&'static str>,
     /// What it needs, and what else matters.
     pub checks: Vec<Check>,
     /// What becomes of each operation where it is denied.
@@ -90,11 +95,12 @@ pub fn examine() -> Report {
     checks.push(lockdown());
     let modules = security_modules();
     checks.push(hooks(modules.as_deref(), &abilities));
-    checks.push(uring_check(uring, abilities.lsm));
+    checks.push(uring_check(uring, abilities.hooks()));
     checks.extend(others());
     let runs = checks.iter().all(|check| check.state != State::Missing);
     let abilities = Abilities { uring: Some(uring), ..abilities };
-    Report { kernel: release(), runs, checks, operations: operations(&abilities) }
+    let hooks = abilities.asked.as_ref().ok().map(|asked| asked.word());
+    Report { kernel: release(), runs, hooks, checks, operations: operations(&abilities) }
 }
 
 fn release() -> String {
@@ -123,7 +129,7 @@ fn required(name: &'static str, found: anyhow::Result<String>) -> Check {
 /// In the mode `confidentiality` the kernel lets nobody read its memory (`LOCKDOWN_BPF_READ_KERNEL`).
 fn lockdown() -> Check {
     let name = "lockdown";
-    let text = securityfs::read(c"lockdown").unwrap_or_default();
+    let text = SECURITYFS.read(c"lockdown").unwrap_or_default();
     let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("none", |(mode, _)| mode);
     if mode == "confidentiality" {
         let remedy = "boot with lockdown=integrity, or without the parameter lockdown=".to_owned();
@@ -133,24 +139,44 @@ fn lockdown() -> Check {
     Check { name, state: State::Good, found: mode.to_owned(), remedy: None }
 }
 
-/// Whether the kernel asks guard before things happen.
+/// Whether the kernel asks guard before things happen, and by which way.
 fn hooks(modules: Option<&[String]>, abilities: &Abilities) -> Check {
     let name = "security hooks";
     let list =
         modules.map_or_else(|| "the kernel does not list its security modules".to_owned(), |all| all.join(","));
-    if abilities.lsm && abilities.without.is_empty() {
-        return Check { name, state: State::Good, found: list, remedy: None };
+    let listed = modules.is_some_and(|modules| modules.iter().any(|module| module == "bpf"));
+    let found = match &abilities.asked {
+        Ok(Asked::Module) => list,
+        Ok(Asked::ModifiedReturn) => {
+            let refused = if listed { "its programs are refused" } else { "bpf is not among them" };
+            format!("{list}; {refused}, and guard is asked {} instead", Asked::ModifiedReturn.words())
+        }
+        Err(why) => return unasked(name, &list, listed, why, modules.unwrap_or_default()),
+    };
+    if abilities.without.is_empty() {
+        return Check { name, state: State::Good, found, remedy: None };
     }
-    if abilities.lsm {
-        let found = format!("{list}; this kernel has none that guard could use of: {}", abilities.without.join(", "));
-        return Check { name, state: State::Less, found, remedy: Some("a later kernel has them".to_owned()) };
+    let found = format!("{found}; this kernel has none that guard could use of: {}", abilities.without.join(", "));
+    Check { name, state: State::Less, found, remedy: Some("a later kernel has them".to_owned()) }
+}
+
+/// Why it is not asked, and what would lift that.
+fn unasked(name: &'static str, list: &str, listed: bool, why: &Unasked, modules: &[String]) -> Check {
+    let first = match why {
+        _ if !listed => "bpf is not among them; ",
+        Unasked::Refused(_) => "but this kernel, or who runs guard, may not load programs for them; ",
+        _ => "",
+    };
+    let found = format!("{list}; {first}{why}");
+    let mut remedies = Vec::new();
+    if matches!(why, Unasked::Skipped(_)) && can_do_without_preemption() {
+        remedies.push(boot::how_to_set("preempt=voluntary"));
     }
-    if modules.is_some_and(|modules| modules.iter().any(|module| module == "bpf")) {
-        let found = format!("{list}; but this kernel, or who runs guard, may not load programs for them");
-        return Check { name, state: State::Less, found, remedy: None };
+    if !listed {
+        remedies.push(boot::how_to_add_bpf(modules));
     }
-    let remedy = boot::how_to_add_bpf(modules.unwrap_or_default());
-    Check { name, state: State::Less, found: format!("{list}; bpf is not among them"), remedy: Some(remedy) }
+    let remedy = (!remedies.is_empty()).then(|| remedies.join("; or "));
+    Check { name, state: State::Less, found, remedy }
 }
 
 fn uring_check(seen: bool, lsm: bool) -> Check {

@@ -38,7 +38,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::control::types::Reloads;
-use crate::kernel::{Gauge, Kernel, Settings, Target};
+use crate::kernel::{Asked, Gauge, Kernel, Settings, Target};
 use crate::policy::{Compiled, Own, RuleInfo, Source, Whole};
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
@@ -328,7 +328,13 @@ impl<'a> Watch<'a> {
     /// The backends in use, in words, the strongest first.
     #[must_use]
     pub fn backends(&self) -> String {
-        let words: Vec<&str> = self.kernel.backends().into_iter().map(Backend::word).collect();
+        let words = |backend: Backend| match self.kernel.asked() {
+            Some(asked @ Asked::ModifiedReturn) if backend == Backend::Lsm => {
+                format!("{} ({})", backend.word(), asked.words())
+            }
+            _ => backend.word().to_owned(),
+        };
+        let words: Vec<String> = self.kernel.backends().into_iter().map(words).collect();
         words.join(", ")
     }
 

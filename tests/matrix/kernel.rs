@@ -2,24 +2,43 @@
 
 use std::fmt::{Display, Formatter, Result};
 use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::guard::binary;
+use support::run::Job;
 
 /// A kernel.
 #[derive(Debug)]
 pub struct Kernel {
     release: String,
     security: String,
+    /// By which way guard says that it is asked; `none`, if it says that it isn't.
+    hooks: String,
 }
 
 impl Kernel {
     /// The one that runs.
     pub fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-        Self { release: read("/proc/sys/kernel/osrelease"), security: read("/sys/kernel/security/lsm") }
+        let done = Job::new(binary(), Path::new("/")).args(["doctor", "--json"]).run();
+        let report: Value =
+            serde_json::from_str(&done.out()).unwrap_or_else(|error| panic!("{error}: {}", done.err()));
+        Self {
+            release: read("/proc/sys/kernel/osrelease"),
+            security: read("/sys/kernel/security/lsm"),
+            hooks: report["hooks"].as_str().unwrap_or("none").to_owned(),
+        }
     }
 
-    /// Whether guard is asked before something happens: where `bpf` is among the security modules.
+    /// Whether guard is asked before something happens. `cargo xtask vm` knows by which way it has to be on each machine.
     pub fn prevents(&self) -> bool {
-        self.security.split(',').any(|module| module == "bpf")
+        self.hooks != "none"
+    }
+
+    /// Whether it is asked before the security modules are: what these find out is not known then.
+    pub fn asks_first(&self) -> bool {
+        self.hooks == "modified-return"
     }
 
     /// Whether a file that is opened through `io_uring` is judged: before, or where `io_uring_complete` shows the result of a
@@ -46,6 +65,6 @@ impl Kernel {
 
 impl Display for Kernel {
     fn fmt(&self, out: &mut Formatter<'_>) -> Result {
-        write!(out, "Linux {}, security modules {}", self.release, self.security)
+        write!(out, "Linux {}, security modules {}\nhooks: {}", self.release, self.security, self.hooks)
     }
 }

@@ -1,4 +1,5 @@
-//! `guard run`: a tree of its own, beside the daemon's.
+//! `guard run`: a tree of its own, beside the daemon's; without security hooks, so that each kernel is seen to contain what it
+//! could prevent.
 
 use std::fs;
 
@@ -21,10 +22,12 @@ fn run(ground: &Ground) {
     );
     let script = "./attempt read own; ./attempt read allowed/fine; exit 7";
     let job = Job::new("/bin/bash", disk).args(["-c", script]).limit(crate::ground::LOADING);
-    let Guarded { done, events } = Guard::new(ground.scratch(), &rule).run(&job);
+    let Guarded { done, events } = Guard::new(ground.scratch(), &rule).flag("--without-hooks").run(&job);
     assert_eq!((done.code(), done.out().as_str()), (7, FINE), "{}\n{events}", done.err());
     let denials: Vec<_> = events.denials().collect();
     assert_eq!(denials.len(), 1, "{events}");
-    assert_eq!((text(denials[0], "/verdict/rule"), &denials[0]["verdict"]["enforced"]), ("own", &true.into()));
+    let verdict = &denials[0]["verdict"];
+    assert_eq!((text(verdict, "/rule"), text(verdict, "/backend")), ("own", "signal"), "{events}");
+    assert_eq!(verdict["enforced"], true, "{events}");
     events.none_lost();
 }

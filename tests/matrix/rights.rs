@@ -1,6 +1,8 @@
 //! What is done to other processes, to mounts and to one's own rights.
 
+use std::ffi::CString;
 use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
@@ -120,10 +122,50 @@ fn gains(ground: &Ground) {
     if let Some(event) = ground.held("rights", disk, "set-id-program", ["exec", "tools/set-id", "sleep", "1"]) {
         assert_eq!((text(&event, "/op"), text(&event, "/how")), ("privilege", "set-id-program"), "{event}");
     }
+    capabilities(ground);
     if ground.kernel.prevents() {
         // Elsewhere the kernel has its own word on what is no module.
         careful(ground, "module", "privilege", &["module"]);
     }
+}
+
+/// A user with no capabilities executes a program whose file brings one. Refused where the module that computes them has been
+/// asked before guard, else the process is killed before the program's first instruction.
+fn capabilities(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let program = disk.join("tools/set-id");
+    fs::set_permissions(&program, Permissions::from_mode(0o755)).expect("set");
+    give_capability(&program);
+    // It keeps its capabilities up to the next exec.
+    let script = "exec setpriv --reuid=65534 --clear-groups /bin/sh -c 'exec tools/set-id sleep 1'";
+    let Guarded { done, events } = ground.run(&crate::ground::shell(disk, script));
+    let denials: Vec<&Value> = events.denials().collect();
+    if !ground.kernel.prevents() {
+        assert_eq!((done.code(), denials.len()), (0, 0), "{}\n{events}", done.err());
+        return;
+    }
+    assert_eq!(denials.len(), 1, "{}\n{events}", done.err());
+    let (op, how) = (text(denials[0], "/op"), text(denials[0], "/how"));
+    assert_eq!((op, how), ("privilege", "set-id-program"), "{events}");
+    let late = ground.kernel.asks_first();
+    let backend = if late { "signal" } else { "lsm" };
+    let verdict = &denials[0]["verdict"];
+    assert_eq!((text(verdict, "/backend"), &verdict["enforced"]), (backend, &true.into()), "{events}");
+    assert!(if late { done.code() == 137 } else { done.err().contains("not permitted") }, "{}", done.err());
+}
+
+/// Lets everybody who executes it open raw sockets.
+fn give_capability(program: &Path) {
+    const CAP_NET_RAW: u32 = 13;
+    // `struct vfs_cap_data` of revision 2, with the bit by which they are effective at once (`include/uapi/linux/capability.h`).
+    let words = [0x0200_0001, 1 << CAP_NET_RAW, 0, 0, 0];
+    let value: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
+    let path = CString::new(program.as_os_str().as_bytes()).expect("no zeroes in it");
+    // SAFETY: two terminated strings, and as many bytes as it is told.
+    let set = unsafe {
+        libc::setxattr(path.as_ptr(), c"security.capability".as_ptr(), value.as_ptr().cast(), value.len(), 0)
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Where it is not seen, whoever denies it has to know.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use guard::kernel::{Abilities, Asked, Unasked, holds};
 use serde_json::Value;
 use support::guard::{binary, shipped};
 use support::place::Scratch;
@@ -273,9 +274,10 @@ fn denials_that_are_contained_are_told_in_the_words_of_the_readme() {
 fn the_readme_says_of_each_operation_what_guard_itself_does() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("a README");
     let mut rows = 0;
-    for (lsm, uring, column) in [(false, false, 2), (false, true, 3), (true, true, 4)] {
-        let abilities = guard::kernel::Abilities { lsm, without: Vec::new(), uring: Some(uring) };
-        for hold in guard::kernel::holds(&abilities) {
+    let unasked = || Err(Unasked::Unwanted);
+    for (asked, uring, column) in [(unasked(), false, 2), (unasked(), true, 3), (Ok(Asked::Module), true, 4)] {
+        let abilities = Abilities { asked, without: Vec::new(), uring: Some(uring) };
+        for hold in holds(&abilities) {
             let what = hold.what.replace("opening a file to read through", "the same through");
             // Reading and writing through io_uring share a row.
             if hold.what == "opening a file to write through io_uring" {
@@ -291,5 +293,11 @@ fn the_readme_says_of_each_operation_what_guard_itself_does() {
             rows += 1;
         }
     }
-    assert_eq!(rows, (13 + 13 + 14) + 3 * (1 + 22));
+    assert_eq!(rows, (13 + 13 + 14) + 3 * (1 + 23));
+    // By the other way one row differs, as a note of it says.
+    let of = |asked| holds(&Abilities { asked: Ok(asked), without: Vec::new(), uring: Some(true) });
+    let pairs = of(Asked::Module).into_iter().zip(of(Asked::ModifiedReturn));
+    let different: Vec<&str> = pairs.filter(|(one, other)| one.how != other.how).map(|(one, _)| one.what).collect();
+    assert_eq!(different.len(), 1, "{different:?}");
+    assert!(readme.contains(&format!("| {} | **not seen** (2) | the same | prevented (3) |", different[0])));
 }

@@ -84,6 +84,7 @@ fn print(bytes: &[u8]) -> anyhow::Result<ExitCode> {
 }
 
 /// What `run` and `daemon` have in common.
+#[expect(clippy::struct_excessive_bools, reason = "options that have nothing to do with each other")]
 #[derive(Args)]
 struct Common {
     /// Policy to guard by: a file, or one that guard ships by its name: audit, default, isolated, local-model, strict,
@@ -99,6 +100,10 @@ struct Common {
     /// Guard by a policy that denies what this kernel does not show: nothing of that is then prevented or recorded
     #[arg(long)]
     degrade: bool,
+    /// Leave the kernel's security hooks alone, as where there are none: most of what is denied is then contained, not
+    /// prevented, and some is not seen
+    #[arg(long)]
+    without_hooks: bool,
     /// Tell whoever works with the agent when something is denied
     #[arg(long, value_name = "WAY", value_enum, value_delimiter = ',')]
     notify: Vec<Way>,
@@ -163,6 +168,7 @@ impl Common {
             max_processes: self.max_processes,
             debug: self.debug,
             degrade: self.degrade,
+            without_hooks: self.without_hooks,
             ..Settings::default()
         }
     }

@@ -44,6 +44,9 @@ pub struct Top {
     /// Guard by a policy that denies what this kernel does not show: nothing of that is then prevented or recorded
     #[arg(long, requires = "standalone")]
     degrade: bool,
+    /// Leave the kernel's security hooks alone, as where there are none
+    #[arg(long, requires = "standalone")]
+    without_hooks: bool,
     /// Play a record that --events made, with its own timing; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]
     replay: Option<PathBuf>,
@@ -125,6 +128,7 @@ impl Top {
                 events: self.events.clone(),
                 audit: self.audit,
                 degrade: self.degrade,
+                without_hooks: self.without_hooks,
                 notify: Vec::new(),
                 log: LogOptions::default(),
                 debug: false,

@@ -1,4 +1,4 @@
-//! How the boot loader of this machine is told which security modules to use.
+//! How the boot loader of this machine is told what to start the kernel with.
 
 use std::path::Path;
 
@@ -9,7 +9,11 @@ const USUAL: &str = "lockdown,capability,landlock,yama,apparmor";
 pub fn how_to_add_bpf(modules: &[String]) -> String {
     // `capability` is always there and always first; naming it does no harm.
     let list = if modules.is_empty() { USUAL.to_owned() } else { modules.join(",") };
-    let parameter = format!("lsm={list},bpf");
+    how_to_set(&format!("lsm={list},bpf"))
+}
+
+/// The steps that start the kernel with `parameter`.
+pub fn how_to_set(parameter: &str) -> String {
     let exists = |path: &str| Path::new(path).exists();
     if exists("/usr/sbin/grubby") || exists("/sbin/grubby") {
         format!("grubby --update-kernel=ALL --args={parameter} && reboot")

@@ -2,12 +2,9 @@
 
 use guard_common::words::{Backend, Op};
 
-use aya::programs::{LsmAttachType, ProgramType};
-use aya::sys::is_program_supported;
-
+use super::asked::{Asked, Unasked, how_asked};
 use super::btf::Types;
 use super::hooks::HOOKS;
-use super::securityfs;
 
 /// What becomes of an operation that is denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,22 +53,6 @@ pub fn sees_uring(types: &Types) -> bool {
     types.tracepoint_arguments("io_uring_complete") == Some(URING_ARGUMENTS)
 }
 
-/// The security modules that were chosen at boot, in their order; `None` where the kernel does not tell.
-#[must_use]
-pub fn security_modules() -> Option<Vec<String>> {
-    securityfs::read(c"lsm").map(|list| list.trim().split(',').map(ToOwned::to_owned).collect())
-}
-
-/// Whether programs on security hooks are asked at all, and guard may load such.
-///
-/// They load on every kernel that has them built in, but run only where `bpf` is among the security modules that were
-/// chosen at boot; and some kernels that list it refuse them all the same, so one is tried.
-#[must_use]
-pub fn lsm_in_force() -> bool {
-    security_modules().is_some_and(|modules| modules.iter().any(|module| module == "bpf"))
-        && is_program_supported(ProgramType::Lsm(LsmAttachType::Mac)).unwrap_or(false)
-}
-
 /// What is so only where a security hook is asked.
 struct ByHook {
     op: Op,
@@ -83,6 +64,10 @@ struct ByHook {
 const NOT_SEEN: &str = "not seen";
 /// The same where it depends on the hook.
 const PREVENTED: &str = "prevented";
+
+/// [`Hold::what`] of execs that are known for what they are only once the security modules have been asked: by then there is
+/// no way to refuse where returns are modified.
+const MORE_CAPABILITIES: &str = "executing a program whose file brings more capabilities";
 
 const fn by_hook(op: Op, what: &'static str, hook: &'static str) -> ByHook {
     ByHook { op, what, hook }
@@ -108,11 +93,8 @@ const BY_HOOK: &[ByHook] = &[
     by_hook(Op::Mount, "unmounting", "sb_umount"),
     by_hook(Op::Mount, "replacing the root of the mount namespace", "sb_pivotroot"),
     by_hook(Op::Mount, "making a user namespace", "userns_create"),
-    by_hook(
-        Op::Privilege,
-        "executing a program with another user's rights or more capabilities",
-        "bprm_creds_from_file",
-    ),
+    by_hook(Op::Privilege, "executing a program with another user's rights", "bprm_creds_from_file"),
+    by_hook(Op::Privilege, MORE_CAPABILITIES, "bprm_creds_from_file"),
     by_hook(Op::Privilege, "becoming root", "task_fix_setuid"),
     by_hook(Op::Privilege, "loading a kernel module or another kernel", "kernel_read_file"),
     by_hook(Op::Privilege, "calling bpf", "bpf"),
@@ -125,8 +107,8 @@ const fn hold(op: Op, what: &'static str, reach: Reach, backend: Backend, how: &
 /// What a kernel lets guard do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Abilities {
-    /// Programs on security hooks are asked ([`lsm_in_force`]).
-    pub lsm: bool,
+    /// By which way security hooks are asked, or why not.
+    pub asked: Result<Asked, Unasked>,
     /// Security hooks that guard can't be on all the same.
     pub without: Vec<&'static str>,
     /// What is done through `io_uring` is seen where no security hook is asked ([`sees_uring`]); `None` where nothing is to
@@ -140,10 +122,21 @@ impl Abilities {
     /// Those of this machine, as far as that can be said without loading guard's programs. Nothing is said of `io_uring`.
     #[must_use]
     pub fn of_this_machine(types: Option<&Types>) -> Self {
-        let lsm = lsm_in_force();
-        let missing =
-            |types| HOOKS.iter().filter(|hook| hook.missing(types).is_some()).map(|hook| hook.name).collect();
-        Self { lsm, without: types.filter(|_| lsm).map(missing).unwrap_or_default(), uring: None }
+        let unknown = || Unasked::Refused("the kernel's types are not known".to_owned());
+        let asked = types.map_or_else(|| Err(unknown()), how_asked);
+        let mut without = Vec::new();
+        if let (Ok(asked), Some(types)) = (&asked, types) {
+            let missing = HOOKS.iter().filter(|hook| hook.is_for(*asked) && hook.missing(*asked, types).is_some());
+            without.extend(missing.map(|hook| hook.name));
+            without.dedup();
+        }
+        Self { asked, without, uring: None }
+    }
+
+    /// Whether security hooks are asked.
+    #[must_use]
+    pub fn hooks(&self) -> bool {
+        self.asked.is_ok()
     }
 }
 
@@ -239,17 +232,18 @@ const BY_LSM: [Hold; 8] = [
 #[must_use]
 pub fn holds(abilities: &Abilities) -> Vec<Hold> {
     let mut holds = ALWAYS.to_vec();
-    holds.extend_from_slice(if abilities.lsm { &BY_LSM } else { &BY_SIGNAL });
+    holds.extend_from_slice(if abilities.hooks() { &BY_LSM } else { &BY_SIGNAL });
     holds.extend(BY_HOOK.iter().map(|by| {
-        let (reach, backend, how) = if abilities.lsm && !abilities.without.contains(&by.hook) {
-            (Reach::Prevented, Backend::Lsm, PREVENTED)
-        } else {
-            (Reach::NotSeen, Backend::None, NOT_SEEN)
+        let (reach, backend, how) = match abilities.asked {
+            Ok(_) if abilities.without.contains(&by.hook) => (Reach::NotSeen, Backend::None, NOT_SEEN),
+            Ok(Asked::ModifiedReturn) if by.what == MORE_CAPABILITIES => (Reach::Contained, Backend::Signal, KILLED),
+            Ok(_) => (Reach::Prevented, Backend::Lsm, PREVENTED),
+            Err(_) => (Reach::NotSeen, Backend::None, NOT_SEEN),
         };
         hold(by.op, by.what, reach, backend, how)
     }));
     if let Some(seen) = abilities.uring {
-        let (reach, backend, how) = match (abilities.lsm, seen) {
+        let (reach, backend, how) = match (abilities.hooks(), seen) {
             (true, _) => (Reach::Prevented, Backend::Lsm, "prevented"),
             (false, true) => (Reach::Contained, Backend::Signal, "contained"),
             (false, false) => (Reach::NotSeen, Backend::None, "not seen"),

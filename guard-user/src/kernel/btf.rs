@@ -130,13 +130,23 @@ impl Types {
         Some(self.arguments(name)?.into_iter().any(|id| is_structure(id).unwrap_or(false)))
     }
 
+    /// Number of a function among the types; `None` if this kernel has no such function.
+    #[must_use]
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.functions().find(|(other, _)| *other == name).map(|(_, id)| id)
+    }
+
+    /// All functions, and their numbers among the types.
+    pub fn functions(&self) -> impl Iterator<Item = (&str, u32)> {
+        let is_function = |at: usize| self.word(at + 4).is_some_and(|info| info >> 24 & 0x1f == KIND_FUNC);
+        // Number 0 is no type.
+        let functions = self.positions.iter().zip(0..).skip(1).filter(move |(at, _)| is_function(**at));
+        functions.filter_map(|(at, id)| Some((self.string(self.word(*at)?)?, id)))
+    }
+
     /// Types of a function's arguments.
     fn arguments(&self, name: &str) -> Option<Vec<u32>> {
-        let is_it = |at: usize| {
-            self.word(at + 4).is_some_and(|info| info >> 24 & 0x1f == KIND_FUNC)
-                && self.word(at).and_then(|offset| self.string(offset)) == Some(name)
-        };
-        let at = self.positions.iter().copied().find(|at| is_it(*at))?;
+        let at = *self.positions.get(self.function(name)? as usize)?;
         let prototype = *self.positions.get(self.word(at + 8)? as usize)?;
         let count = (self.word(prototype + 4)? & 0xffff) as usize;
         (0..count).map(|i| self.word(prototype + TYPE_BYTES + i * ARGUMENT_BYTES + 4)).collect()

@@ -3,6 +3,7 @@
 use guard_common::offsets::{HOOK_FILE, HOOK_SOCKET, HOOK_UNIX};
 use guard_common::words::Op;
 
+use super::asked::Asked;
 use super::btf::Types;
 use crate::policy::Compiled;
 
@@ -16,6 +17,8 @@ pub struct Hook {
     pub takes_over: u32,
     /// When it is needed.
     need: Need,
+    /// The only way of asking that it is for, if it isn't for both.
+    only: Option<Asked>,
 }
 
 /// When a hook is worth its cost.
@@ -33,7 +36,7 @@ enum Need {
 use Need::{About, AboutOrMoves, AboutOrWrites, Always};
 
 const fn hook(name: &'static str, program: &'static str, takes_over: u32, need: Need) -> Hook {
-    Hook { name, program, takes_over, need }
+    Hook { name, program, takes_over, need, only: None }
 }
 
 /// All of them.
@@ -63,6 +66,11 @@ pub const HOOKS: &[Hook] = &[
     hook("userns_create", "on_userns_create", 0, About(&[Op::Mount])),
     hook("task_fix_setuid", "on_task_fix_setuid", 0, About(&[Op::Privilege])),
     hook("bprm_creds_from_file", "on_bprm_creds_from_file", 0, About(&[Op::Privilege])),
+    // At its end, for what is not known at its beginning.
+    Hook {
+        only: Some(Asked::ModifiedReturn),
+        ..hook("bprm_creds_from_file", "on_creds_known", 0, About(&[Op::Privilege]))
+    },
     hook("kernel_read_file", "on_kernel_read_file", 0, About(&[Op::Privilege])),
     hook("kernel_load_data", "on_kernel_load_data", 0, About(&[Op::Privilege])),
     hook("bpf", "on_bpf", 0, About(&[Op::Privilege])),
@@ -83,13 +91,17 @@ impl Hook {
         }
     }
 
-    /// Why this kernel can't have a program there, if it can't.
+    /// Whether it is for kernels that ask in this way.
+    pub fn is_for(&self, asked: Asked) -> bool {
+        self.only.is_none_or(|only| only == asked)
+    }
+
+    /// Why a kernel that asks in this way can't have a program there, if it can't.
     ///
-    /// Each hook has a function of its own for programs to be put on, `bpf_lsm_` and its name (`kernel/bpf/bpf_lsm.c`). One
-    /// with structures among its arguments takes none before 6.1 (`kernel/bpf/btf.c:btf_distill_func_proto`), which is when
-    /// `btf_func_model` got a member to say where they are.
-    pub fn missing(&self, types: &Types) -> Option<&'static str> {
-        match types.takes_structures(&format!("bpf_lsm_{}", self.name)) {
+    /// Each hook has a function that programs are put on. One with structures among its arguments takes none before 6.1
+    /// (`kernel/bpf/btf.c:btf_distill_func_proto`), which is when `btf_func_model` got a member to say where they are.
+    pub fn missing(&self, asked: Asked, types: &Types) -> Option<&'static str> {
+        match types.takes_structures(&asked.function(self.name)) {
             None => Some("this kernel does not have it"),
             Some(true) if types.offset_of("btf_func_model.arg_flags").is_none() => {
                 Some("this kernel takes no program there")

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::Program;
 use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader};
 use guard_common::offsets::HOOK_SLOTS;
@@ -17,15 +16,18 @@ use guard_common::tree::{
 };
 use guard_common::words::Backend;
 
+use super::asked::{Asked, Unasked, how_asked};
 use super::backends::Abilities;
 use super::gauge::Gauge;
 use super::left::Left;
 use super::mounts::{self, MountTable};
 use super::pins::Pins;
-use super::programs::Programs;
-use super::{backends, offsets};
+use super::programs::{Hooks, Programs};
+use super::{backends, modify_return, offsets};
 use crate::policy::{self, Compiled, Own, Tables};
 
+/// The programs as they were compiled.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf"));
 /// Slots of working memory each CPU has; as the programs' own `PROGRAMS`.
 const PROGRAMS_PER_CPU: u32 = 4;
 /// Maps that whoever takes over from this guard needs.
@@ -49,6 +51,8 @@ pub struct Settings {
     pub debug: bool,
     /// Guard by a policy that denies what this kernel does not show.
     pub degrade: bool,
+    /// Leave the security hooks alone, as on a kernel that has none.
+    pub without_hooks: bool,
     /// Have the kernel measure how long programs run: all of the machine's, as long as this one is loaded.
     pub program_stats: bool,
     /// Number of the first policy: above those of a guard that is taken over.
@@ -66,6 +70,7 @@ impl Default for Settings {
             max_processes: 16384,
             debug: false,
             degrade: false,
+            without_hooks: false,
             program_stats: false,
             generation: 1,
             own: Arc::default(),
@@ -90,8 +95,8 @@ pub struct Kernel {
     active_place: u32,
     /// Whether opens through `io_uring` are seen.
     pub sees_uring: bool,
-    /// Whether security hooks are asked.
-    lsm: bool,
+    /// How security hooks are asked.
+    asked: Result<Asked, Unasked>,
     /// Processes that can be guarded at once.
     pub max_processes: u32,
     /// As long as it is open, the kernel measures.
@@ -128,12 +133,17 @@ impl Kernel {
         let types = offsets::kernel_types()?;
         let found = offsets::find(&types)?;
         let sees_uring = backends::sees_uring(&types);
+        let asked = if settings.without_hooks { Err(Unasked::Unwanted) } else { how_asked(&types) };
         // The hook has been told them since 5.19; `security_path_rename` always was.
-        let rename_has_flags = types.function_arguments("bpf_lsm_path_rename") > Some(4);
+        let rename = asked.as_ref().map(|asked| asked.function("path_rename"));
+        let rename_has_flags = rename.is_ok_and(|rename| types.function_arguments(&rename) > Some(4));
+        let functions = match asked {
+            Ok(Asked::ModifiedReturn) => modify_return::functions(&types),
+            _ => std::collections::HashMap::default(),
+        };
         drop(types);
         raise_memlock();
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!(error).context(what))? as u32;
-        let lsm = backends::lsm_in_force();
         let told = guard_common::offsets::Settings {
             offsets: found,
             host_wide: u32::from(settings.host_wide),
@@ -143,7 +153,7 @@ impl Kernel {
             hook_slots: cpus * PROGRAMS_PER_CPU,
             rename_has_flags: u32::from(rename_has_flags),
         };
-        let slots = PROGRAMS_PER_CPU + if lsm { HOOK_SLOTS } else { 0 };
+        let slots = PROGRAMS_PER_CPU + if asked.is_ok() { HOOK_SLOTS } else { 0 };
         let mut loader = EbpfLoader::new();
         let log_level = if settings.debug { u8::MAX } else { 0 };
         let mut ebpf = loader
@@ -154,9 +164,10 @@ impl Kernel {
             .map_max_entries("DOOMED", pid_max()? / DOOMED_PER_BLOCK as u32 + 1)
             .map_max_entries("VERDICTS", settings.verdict_ring)
             .map_max_entries("BULK", settings.bulk_ring)
-            .load(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf")))
+            .load(OBJECT)
             .context("the kernel refused guard's maps")?;
         let to_pin = TO_PIN.into_iter().map(|name| Ok((name, descriptor(&ebpf, name)?)));
+        let hooks = Hooks::new(&asked, OBJECT, &ebpf, functions)?;
         let mut kernel = Self {
             to_pin: to_pin.collect::<anyhow::Result<_>>()?,
             pins: None,
@@ -173,10 +184,10 @@ impl Kernel {
             active: Array::try_from(take(&mut ebpf, "ACTIVE")?)?,
             active_place: 1,
             sees_uring,
-            lsm,
+            asked,
             max_processes: settings.max_processes,
             stats: None,
-            programs: Programs::load(ebpf, lsm, sees_uring, policy)?,
+            programs: Programs::load(ebpf, hooks, sees_uring, policy)?,
         };
         if settings.program_stats {
             let stats = enable_stats(Stats::RunTime).context("this kernel does not measure how long programs run")?;
@@ -211,11 +222,17 @@ impl Kernel {
         lsm.into_iter().chain([Backend::Cgroup, Backend::Signal]).collect()
     }
 
+    /// How security hooks are asked, if they are.
+    #[must_use]
+    pub fn asked(&self) -> Option<Asked> {
+        self.asked.as_ref().ok().copied()
+    }
+
     /// What can be done here, with the hooks that were refused when they were needed.
     #[must_use]
     pub fn abilities(&self) -> Abilities {
         let without = self.programs.refused().iter().map(|(hook, _)| *hook).collect();
-        Abilities { lsm: self.lsm, without, uring: Some(self.sees_uring) }
+        Abilities { asked: self.asked.clone(), without, uring: Some(self.sees_uring) }
     }
 
     /// Has the programs in place that a policy needs, before it is [put in force](Self::install).
@@ -482,13 +499,11 @@ impl Kernel {
     pub fn programs(&self) -> Vec<ProgramRun> {
         let measured = self.stats.is_some()
             || std::fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").is_ok_and(|text| text.trim() == "1");
-        let run = |(name, program): (&str, &Program)| {
-            // One that was not loaded has no information.
-            let info = program.info().ok()?;
-            let run = measured.then(|| (info.run_time(), info.run_count()));
-            Some(ProgramRun { name: name.to_owned(), run })
+        let run = |(name, time, count): (&str, Duration, u64)| ProgramRun {
+            name: name.to_owned(),
+            run: measured.then_some((time, count)),
         };
-        let mut programs: Vec<ProgramRun> = self.programs.all().filter_map(run).collect();
+        let mut programs: Vec<ProgramRun> = self.programs.runs().map(run).collect();
         programs.sort_by(|one, other| one.name.cmp(&other.name));
         programs
     }

@@ -1,16 +1,21 @@
 //! The programs: how they come into the kernel, and where they are attached.
 
+use std::collections::HashMap;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Lsm, Program, ProgramError};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError};
 use aya::{Btf, Ebpf};
 
+use super::asked::{Asked, Unasked};
 use super::hooks::{HOOKS, Hook};
 use super::load::cgroup_root;
+use super::modify_return::ModifyReturn;
 use super::pins::Pins;
 use crate::policy::Compiled;
 
@@ -56,11 +61,77 @@ impl Task {
 /// Programs that the kernel checks at the same time.
 const AT_ONCE: usize = 4;
 
+/// How programs get onto security hooks.
+pub enum Hooks {
+    /// Not at all: no hook is asked.
+    Unasked,
+    /// As a security module's.
+    Module,
+    /// As those that modify returns.
+    ModifiedReturn(Box<ModifyReturn>),
+}
+
+impl Hooks {
+    /// As the kernel asks, for the programs and maps of `ebpf`, which was made of `object`; `functions` are the kernel's.
+    ///
+    /// # Errors
+    /// If the programs can't be made ready for that.
+    pub fn new(
+        asked: &Result<Asked, Unasked>,
+        object: &[u8],
+        ebpf: &Ebpf,
+        functions: HashMap<&'static str, u32>,
+    ) -> anyhow::Result<Self> {
+        Ok(match asked {
+            Ok(Asked::Module) => Self::Module,
+            Ok(Asked::ModifiedReturn) => Self::ModifiedReturn(Box::new(ModifyReturn::new(object, ebpf, functions)?)),
+            Err(_) => Self::Unasked,
+        })
+    }
+
+    fn asked(&self) -> Option<Asked> {
+        match self {
+            Self::Unasked => None,
+            Self::Module => Some(Asked::Module),
+            Self::ModifiedReturn(_) => Some(Asked::ModifiedReturn),
+        }
+    }
+
+    /// Loads a program, for the hook or tracepoint of this name if it is one that has to be told.
+    fn load(&self, program: &mut Program, task: Task, btf: &Btf) -> Loaded {
+        match (program, self) {
+            (Program::BtfTracePoint(program), _) => program.load(task.hook, btf)?,
+            (Program::Lsm(_), Self::ModifiedReturn(programs)) => {
+                return programs.load(task.program, task.hook).map(Some);
+            }
+            (Program::Lsm(program), _) => program.load(task.hook, btf)?,
+            (Program::FExit(program), _) => program.load(&Asked::ModifiedReturn.function(task.hook), btf)?,
+            (Program::CgroupSockAddr(program), _) => program.load()?,
+            (Program::CgroupSock(program), _) => program.load()?,
+            _ => return Err(ProgramError::UnexpectedProgramType),
+        }
+        Ok(None)
+    }
+
+    /// Attaches a program that was loaded for a hook; what holds it there, if it is aya's.
+    fn attach(&mut self, program: &mut Program, name: &'static str) -> Result<Option<FdLink>, ProgramError> {
+        let link = match (program, self) {
+            (Program::Lsm(_), Self::ModifiedReturn(programs)) => return programs.attach(name).map(|()| None),
+            (Program::Lsm(program), _) => program.attach().and_then(|link| program.take_link(link))?.into(),
+            (Program::FExit(program), _) => program.attach().and_then(|link| program.take_link(link))?.into(),
+            _ => return Err(ProgramError::UnexpectedProgramType),
+        };
+        Ok(Some(link))
+    }
+}
+
+/// What became of a program; one that is not aya's is there.
+type Loaded = Result<Option<OwnedFd>, ProgramError>;
+
 /// The programs. Dropping them detaches them.
 pub struct Programs {
     ebpf: Ebpf,
-    /// Whether security hooks are asked.
-    lsm: bool,
+    hooks: Hooks,
     sees_uring: bool,
     attached: bool,
     /// What holds them where they are attached, by their names.
@@ -82,11 +153,11 @@ impl Programs {
     ///
     /// # Errors
     /// Names what this kernel lacks or refuses. A security hook that it refuses is left out, by its name.
-    pub fn load(mut ebpf: Ebpf, lsm: bool, sees_uring: bool, policy: &Compiled) -> anyhow::Result<Self> {
+    pub fn load(mut ebpf: Ebpf, hooks: Hooks, sees_uring: bool, policy: &Compiled) -> anyhow::Result<Self> {
         let taken_over = Array::try_from(ebpf.take_map("HOOKS").context("the programs have no map HOOKS")?)?;
         let mut programs = Self {
             ebpf,
-            lsm,
+            hooks,
             sees_uring,
             attached: false,
             links: Vec::new(),
@@ -105,7 +176,7 @@ impl Programs {
             match result {
                 result if task.optional => programs.loaded(task.program, result),
                 Err(error) => return Err(refused(task.program, error)),
-                Ok(()) => {}
+                Ok(_) => {}
             }
         }
         Ok(programs)
@@ -130,24 +201,30 @@ impl Programs {
 
     /// The security hooks that a policy needs and that are not there yet.
     fn needed(&self, policy: &Compiled) -> Vec<&'static Hook> {
+        let Some(asked) = self.hooks.asked() else { return Vec::new() };
         let there = |hook: &&Hook| {
-            self.waiting.iter().chain(&self.on).any(|other| other.name == hook.name)
+            self.waiting.iter().chain(&self.on).any(|other| other.program == hook.program)
                 || self.refused.iter().any(|(name, _)| *name == hook.name)
         };
-        HOOKS.iter().filter(|hook| self.lsm && hook.is_needed(policy) && !there(hook)).collect()
+        HOOKS.iter().filter(|hook| hook.is_for(asked) && hook.is_needed(policy) && !there(hook)).collect()
     }
 
     /// Takes note of what became of a hook's program.
-    fn loaded(&mut self, program: &str, result: Result<(), ProgramError>) {
+    fn loaded(&mut self, program: &str, result: Loaded) {
         let Some(hook) = HOOKS.iter().find(|hook| hook.program == program) else { return };
         match result {
-            Ok(()) => self.waiting.push(hook),
+            Ok(loaded) => {
+                if let (Hooks::ModifiedReturn(programs), Some(loaded)) = (&mut self.hooks, loaded) {
+                    programs.keep(hook.program, loaded);
+                }
+                self.waiting.push(hook);
+            }
             Err(error) => self.refused.push((hook.name, format!("{:#}", refused(program, error)))),
         }
     }
 
     /// Loads programs, several at once, for the kernel takes its time to check one. What became of each, in their order.
-    fn load_all(&mut self, tasks: &[Task], btf: &Btf) -> anyhow::Result<Vec<(Task, Result<(), ProgramError>)>> {
+    fn load_all(&mut self, tasks: &[Task], btf: &Btf) -> anyhow::Result<Vec<(Task, Loaded)>> {
         let mut found = Vec::new();
         for (name, program) in self.ebpf.programs_mut() {
             if let Some(place) = tasks.iter().position(|task| task.program == name) {
@@ -160,9 +237,10 @@ impl Programs {
         }
         let (queue, results) = (Mutex::new(found.into_iter()), Mutex::new(Vec::new()));
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let hooks = &self.hooks;
         let work = || {
             while let Some((place, program)) = next() {
-                let result = load(program, tasks[place].hook, btf);
+                let result = hooks.load(program, tasks[place], btf);
                 results.lock().unwrap_or_else(PoisonError::into_inner).push((place, result));
             }
         };
@@ -211,10 +289,10 @@ impl Programs {
     /// Attaches what is on security hooks, and says so to the others, which leave to them what they judge.
     fn attach_hooks(&mut self) -> anyhow::Result<()> {
         for hook in std::mem::take(&mut self.waiting) {
-            let program: &mut Lsm = self.program(hook.program)?.try_into()?;
-            match program.attach().and_then(|link| program.take_link(link)) {
+            let program = self.ebpf.program_mut(hook.program).with_context(|| missing(hook.program))?;
+            match self.hooks.attach(program, hook.program) {
                 Ok(link) => {
-                    self.links.push((hook.program, link.into()));
+                    self.links.extend(link.map(|link| (hook.program, link)));
                     self.on.push(hook);
                 }
                 Err(error) => self.refused.push((hook.name, error.to_string())),
@@ -233,7 +311,7 @@ impl Programs {
             let link = link.pin(pins.at(name)).with_context(|| format!("program {name} could not be pinned"))?;
             self.pinned.push(link);
         }
-        Ok(())
+        if let Hooks::ModifiedReturn(programs) = &mut self.hooks { programs.pin(pins) } else { Ok(()) }
     }
 
     /// Whether some are on security hooks.
@@ -246,9 +324,20 @@ impl Programs {
         &self.refused
     }
 
-    /// All of them, by name.
-    pub fn all(&self) -> impl Iterator<Item = (&str, &Program)> {
-        self.ebpf.programs()
+    /// How long each that is loaded has run, and how often, as far as the kernel measures.
+    pub fn runs(&self) -> impl Iterator<Item = (&str, Duration, u64)> {
+        // One that was not loaded has no information.
+        let of_aya = self.ebpf.programs().filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            Some((name, info.run_time(), info.run_count()))
+        });
+        let others = match &self.hooks {
+            Hooks::ModifiedReturn(programs) => {
+                Some(programs.runs().map(|(name, time, count)| (name as &str, time, count)))
+            }
+            _ => None,
+        };
+        of_aya.chain(others.into_iter().flatten())
     }
 
     /// Shows their own diagnostics.
@@ -265,19 +354,12 @@ impl Programs {
     }
 
     fn program(&mut self, name: &str) -> anyhow::Result<&mut Program> {
-        self.ebpf.program_mut(name).with_context(|| format!("there is no program {name}"))
+        self.ebpf.program_mut(name).with_context(|| missing(name))
     }
 }
 
-/// Loads a program for the hook of this name, if it is one that has to be told.
-fn load(program: &mut Program, hook: &str, btf: &Btf) -> Result<(), ProgramError> {
-    match program {
-        Program::BtfTracePoint(program) => program.load(hook, btf),
-        Program::Lsm(program) => program.load(hook, btf),
-        Program::CgroupSockAddr(program) => program.load(),
-        Program::CgroupSock(program) => program.load(),
-        _ => Err(ProgramError::UnexpectedProgramType),
-    }
+fn missing(program: &str) -> String {
+    format!("there is no program {program}")
 }
 
 /// The error for a program that the verifier turned down, with its last words.

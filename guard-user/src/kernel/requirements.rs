@@ -68,6 +68,11 @@ fn check_realtime() -> anyhow::Result<()> {
     }
 }
 
+/// Major and minor number of the running kernel.
+pub fn release() -> Option<(u32, u32)> {
+    parse_release(std::fs::read_to_string("/proc/sys/kernel/osrelease").ok()?.trim())
+}
+
 /// Major and minor number of a kernel release.
 fn parse_release(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());

@@ -24,6 +24,8 @@ pub struct Report {
     pub release: String,
     /// Its security modules.
     modules: String,
+    /// By which way the command says that guard is asked.
+    hooks: String,
     /// From the start of the machine until it was up.
     pub boot: Duration,
     /// What the command said about loading guard's programs.
@@ -50,11 +52,10 @@ impl Report {
                 None => "the machine ended without a result".to_owned(),
             });
         }
-        if self.exit.is_some() && self.modules.split(',').any(|module| module == "bpf") != kernel.bpf_lsm {
+        if self.exit.is_some() && self.hooks != kernel.hooks {
             all.push(format!(
-                "its security modules are {}: bpf was expected to be {}among them",
-                self.modules,
-                if kernel.bpf_lsm { "" } else { "not " }
+                "its security modules are {}, and guard is asked by {:?}, not by {}",
+                self.modules, self.hooks, kernel.hooks
             ));
         }
         all
@@ -74,6 +75,8 @@ impl Report {
             }
         } else if let Some(rest) = line.strip_prefix("loaded in ") {
             rest.clone_into(&mut self.load);
+        } else if let Some(rest) = line.strip_prefix("hooks: ") {
+            rest.clone_into(&mut self.hooks);
         } else if let Some(rest) = line.strip_prefix("test result: ") {
             rest.clone_into(&mut self.result);
         } else {
@@ -171,19 +174,20 @@ mod tests {
 
     #[test]
     fn only_a_good_end_is_a_good_end() {
-        let up = "guest: up 5.10.0-32-amd64 lockdown,capability,yama";
-        let kernel = &KERNELS[0];
-        assert_eq!(heard(&[up, "guest: exit 0"]).complaints(kernel), Vec::<String>::new());
-        assert_eq!(heard(&[up, "guest: exit 1"]).complaints(kernel), ["checks failed (exit code 1)"]);
-        assert_eq!(heard(&[up, "exit 0"]).complaints(kernel), ["the machine ended without a result"]);
-        assert_eq!(heard(&["guest: failed: no 9p"]).complaints(kernel), ["the machine failed: no 9p"]);
+        let up = ["guest: up 5.10.0-32-amd64 lockdown,capability,yama", "hooks: modified-return"];
+        let then = |line| heard(&[&up[..], &[line]].concat()).complaints(&KERNELS[0]);
+        assert_eq!(then("guest: exit 0"), Vec::<String>::new());
+        assert_eq!(then("guest: exit 1"), ["checks failed (exit code 1)"]);
+        assert_eq!(then("exit 0"), ["the machine ended without a result"]);
+        assert_eq!(then("guest: failed: no 9p"), ["the machine failed: no 9p"]);
     }
 
     #[test]
-    fn a_machine_must_have_the_security_modules_it_is_there_for() {
-        let report = heard(&["guest: up 5.10.0-32-amd64 lockdown,bpfx", "guest: exit 0"]);
-        assert!(report.complaints(&KERNELS[0]).is_empty());
-        assert_eq!(report.complaints(&KERNELS[1]).len(), 1);
+    fn guard_must_be_asked_by_the_way_the_machine_is_there_for() {
+        let report = heard(&["guest: up 5.10.0-32-amd64 lockdown,bpf", "hooks: module", "guest: exit 0"]);
+        assert_eq!(report.complaints(&KERNELS[0]).len(), 1);
+        assert_eq!(report.complaints(&KERNELS[1]), Vec::<String>::new());
+        assert_eq!(heard(&["guest: up 5.10 bpf", "guest: exit 0"]).complaints(&KERNELS[1]).len(), 1);
         assert_eq!((report.release.as_str(), report.boot.as_secs()), ("5.10.0-32-amd64", 7));
     }
 }

@@ -22,8 +22,8 @@ pub struct Kernel {
     packages: &'static [&'static str],
     /// What is added to its command line.
     pub append: &'static str,
-    /// Whether `bpf` is among its security modules then.
-    pub bpf_lsm: bool,
+    /// By which way guard's programs are asked on its security hooks then, in the words of `guard doctor --json`.
+    pub hooks: &'static str,
 }
 
 /// Not the `cloud` kernels: they have no 9p, by which a machine sees this one's files.
@@ -34,7 +34,7 @@ pub const KERNELS: [Kernel; 5] = [
         suite: "bullseye",
         packages: &["linux-image-"],
         append: "",
-        bpf_lsm: false,
+        hooks: "modified-return",
     },
     Kernel {
         name: "5.10-lsm",
@@ -42,16 +42,24 @@ pub const KERNELS: [Kernel; 5] = [
         suite: "bullseye",
         packages: &["linux-image-"],
         append: "lsm=lockdown,yama,apparmor,tomoyo,bpf",
-        bpf_lsm: true,
+        hooks: "module",
     },
-    Kernel { name: "6.1", series: "6.1", suite: "bookworm", packages: &["linux-image-"], append: "", bpf_lsm: true },
+    Kernel {
+        name: "6.1",
+        series: "6.1",
+        suite: "bookworm",
+        packages: &["linux-image-"],
+        // As many distributions build and boot theirs.
+        append: "lsm=lockdown,capability,landlock,yama,apparmor",
+        hooks: "modified-return",
+    },
     Kernel {
         name: "6.12",
         series: "6.12",
         suite: "bookworm-backports",
         packages: &["linux-image-"],
         append: "",
-        bpf_lsm: true,
+        hooks: "module",
     },
     Kernel {
         name: "7.2",
@@ -59,7 +67,7 @@ pub const KERNELS: [Kernel; 5] = [
         suite: "sid",
         packages: &["linux-binary-", "linux-modules-"],
         append: "",
-        bpf_lsm: true,
+        hooks: "module",
     },
 ];
 

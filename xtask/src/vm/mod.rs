@@ -23,7 +23,7 @@ use verifier::Recorded;
 
 #[derive(Args)]
 pub struct Options {
-    /// Which: 5.10, 5.10-lsm (with bpf among its security modules), 6.1, 6.12, 7.2. All, if none is named.
+    /// Which: 5.10, 5.10-lsm (with bpf among its security modules), 6.1 (without), 6.12, 7.2. All, if none is named.
     #[arg(value_name = "KERNEL")]
     kernels: Vec<String>,
     /// Record what the programs cost the verifier, in tests/matrix/verifier.toml, instead of comparing it.
