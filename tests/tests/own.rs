@@ -69,5 +69,9 @@ fn audit_tells_of_it() {
     assert_eq!(done.code(), 0, "{}", done.err());
     let events = daemon.wait_for("it", |event| event["verdict"]["rule"] == "self");
     let event = events.rule("self").next().expect("an event");
-    assert_eq!((&event["verdict"]["action"], &event["verdict"]["enforced"]), (&"deny".into(), &false.into()), "{event}");
+    assert_eq!(
+        (&event["verdict"]["action"], &event["verdict"]["enforced"]),
+        (&"deny".into(), &false.into()),
+        "{event}"
+    );
 }

@@ -237,7 +237,8 @@ impl Daemon {
         places.extend(true_paths);
         places.sort();
         places.dedup();
-        Own { exe: std::env::current_exe().ok(), places }
+        let mounts = self.pins.parent().filter(|_| !self.no_pins).map(Path::to_owned).into_iter().collect();
+        Own { exe: std::env::current_exe().ok(), places, mounts }
     }
 
     /// The folder of pins, and what daemons have left there that died.

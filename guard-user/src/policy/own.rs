@@ -23,6 +23,8 @@ pub struct Own {
     pub exe: Option<PathBuf>,
     /// Files and folders, each with all that is in it.
     pub places: Vec<PathBuf>,
+    /// Folders themselves: where filesystems are mounted that hold such.
+    pub mounts: Vec<PathBuf>,
 }
 
 impl Own {
@@ -39,7 +41,8 @@ impl Own {
     pub fn rules(&self) -> Imported {
         let exe: Vec<Entry> = self.exe.iter().filter_map(|exe| itself(exe)).collect();
         let places = self.places.iter().flat_map(|place| itself(place).into_iter().chain(inside(place)));
-        let files: Vec<Entry> = exe.iter().cloned().chain(places).collect();
+        let files: Vec<Entry> =
+            exe.iter().cloned().chain(places).chain(self.mounts.iter().filter_map(|mount| itself(mount))).collect();
         let rule = |name: &str, on: &[Op], path: Vec<Entry>| Draft {
             name: name.to_owned(),
             comments: Vec::new(),
@@ -93,7 +96,11 @@ mod tests {
             "test",
             "version = 1\n[[rule]]\nname = \"all\"\non = [\"write\", \"signal\"]\npath = [\"/**\"]\naction = \"allow\"\n",
         );
-        let own = Own { exe: Some("/opt/a [1]/guard".into()), places: vec!["/etc/guard".into()] };
+        let own = Own {
+            exe: Some("/opt/a [1]/guard".into()),
+            places: vec!["/etc/guard".into()],
+            mounts: vec!["/mnt".into()],
+        };
         let compiled = own.read(source).expect("a policy").compiled;
         let decide = |op, path: &str| {
             let decision =
@@ -104,6 +111,8 @@ mod tests {
             (Op::Write, "/etc/guard/policy.toml", Action::Deny),
             (Op::Delete, "/etc/guard", Action::Deny),
             (Op::Write, "/etc/guardian", Action::Allow),
+            (Op::Mount, "/mnt", Action::Deny),
+            (Op::Mount, "/mnt/other", Action::Allow),
             (Op::Write, "/opt/a [1]/guard", Action::Deny),
             (Op::Signal, "/opt/a [1]/guard", Action::Deny),
             (Op::Signal, "/opt/a 1/guard", Action::Allow),
