@@ -576,8 +576,8 @@ fn pid_max() -> anyhow::Result<u32> {
     text.trim().parse().context("/proc/sys/kernel/pid_max is not a number")
 }
 
-/// Before 5.11 the kernel counts maps against the limit on locked memory.
-fn raise_memlock() {
+/// Before 5.11 the kernel counts maps and programs against the limit on locked memory.
+pub(super) fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     // Without it, 5.10 refuses the maps by itself, with an error that is shown.
     let _refused = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);

@@ -23,6 +23,7 @@ use super::asked::Asked;
 use super::bpf::{self, Loadable};
 use super::btf::Types;
 use super::hooks::HOOKS;
+use super::load::raise_memlock;
 use super::pins::Pins;
 
 /// Where it is tried whether a kernel takes such programs: hardly ever called.
@@ -54,6 +55,8 @@ pub struct ModifyReturn {
 /// Says what the kernel refuses.
 pub fn works(types: &Types) -> anyhow::Result<()> {
     let target = types.function(TRIED).with_context(|| format!("this kernel does not show {TRIED}"))?;
+    // Programs count as well, those of a guard that stands among them.
+    raise_memlock();
     let instructions = copy_instructions(&PROCEED)?;
     let program = Loadable { name: "tried", instructions: &instructions, license: c"GPL", function: None, target };
     let loaded = bpf::load_modify_return(program)
