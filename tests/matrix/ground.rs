@@ -216,9 +216,13 @@ impl Ground {
             let done = read(place);
             assert_eq!((done.code(), done.out().as_str()), (code, ""), "{}", done.err());
         };
-        places.iter().for_each(|place| denied(place));
+        for place in &places {
+            denied(place);
+        }
         let daemon = guard.daemon();
-        places.iter().for_each(|place| denied(place));
+        for place in &places {
+            denied(place);
+        }
         // Both write to the same file. Sessions that were over when the first was killed end with the second too.
         let new = |events: Events| Events(events.0[before.0.len()..].to_vec());
         support::stage::until("all is told", || new(daemon.events()).op("session-end").count() >= 4);
