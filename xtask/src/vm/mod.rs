@@ -43,7 +43,7 @@ const CHECKING: Duration = Duration::from_mins(10);
 /// The kernel on which the ways out are tried, those with security hooks.
 const EVADED: &str = "6.1";
 /// The longest that they may take. Six minutes are usual, and several times that where the host is busy.
-const TRYING: Duration = Duration::from_mins(60);
+const TRYING: Duration = Duration::from_hours(1);
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     let chosen = chosen(&options.kernels)?;
