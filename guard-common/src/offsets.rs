@@ -159,6 +159,8 @@ offsets! {
     unix_addr_len = "unix_address.len" optional,
     /// The address itself.
     unix_addr_name = "unix_address.name" optional,
+    /// Number of a map.
+    map_id = "bpf_map.id" optional,
     /// Operation of an `io_uring` request.
     io_opcode = "io_kiocb.opcode" optional,
     /// File of an `io_uring` request.

@@ -20,7 +20,7 @@
 use crate::words::OP_ROWS;
 
 /// Layout version; user space and programs refuse each other when they differ.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Size of a block in bytes. Below the 4 MiB that 5.10 allows for a map value.
 pub const BLOCK_BYTES: usize = 2 << 20;
 /// Rules a policy can have.
@@ -149,6 +149,9 @@ pub type Classes = u64;
 /// [`Meta::class_word`] and [`Meta::marker_word`] where there are no such pseudo rules.
 pub const NO_WORD: u32 = u32::MAX;
 
+/// [`Meta::own_rule`] of a policy that has none.
+pub const NO_OWN_RULE: u32 = u32::MAX;
+
 /// A set of rules.
 pub type RuleSet = [u64; RULE_WORDS];
 
@@ -175,6 +178,8 @@ pub struct Meta {
     pub follows_pipes: u32,
     /// Entries of [`Self::leading`] in use.
     pub leading_nodes: u32,
+    /// The rule that protects the maps guard enforces by, or [`NO_OWN_RULE`].
+    pub own_rule: u32,
     /// Families, by number.
     pub family: [Family; FAMILY_ROWS],
     /// Rules that apply to an operation in a scope, whatever the object.

@@ -13,8 +13,9 @@
 
 use guard_common::below::{BROUGHT, Inside, MOVED, bit};
 use guard_common::event::{self, FLAG_MOVE, FLAG_PATH_UNKNOWN, Kind};
+use guard_common::table::NO_OWN_RULE;
 use guard_common::walk::{FACT_OBJECT_UNKNOWN, INTO_OBJECT};
-use guard_common::words::{Backend, How, OP_ROWS, Op};
+use guard_common::words::{Action, Backend, How, OP_ROWS, Op};
 
 use crate::kernel::{self, is_folder, masked, read_or_zero};
 use crate::maps::{offset, work};
@@ -382,6 +383,29 @@ extern "C" fn conclude_attempt(slot: u32, by: u32) -> u32 {
     emit::set_body(slot, attempt.body);
     emit::send(slot);
     u32::from(backend as u8 == Backend::Lsm as u8)
+}
+
+/// An attempt on what guard itself works with: refused by its own rule.
+#[inline(always)]
+pub fn on_own(slot: u32, how: How, op: Op) -> bool {
+    begin(slot, how, op);
+    refuse_own(slot);
+    conclude(slot)
+}
+
+/// See [`on_own`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn refuse_own(slot: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (attempt, table) = unsafe { (&mut (*work).attempt, (*work).table) };
+    if let Some(meta) = verdict::meta(table)
+        && meta.own_rule != NO_OWN_RULE
+    {
+        attempt.verdict = pipe::pack(Verdict { action: Action::Deny as u8, rule: meta.own_rule as u16 });
+    }
+    0
 }
 
 /// An attempt on one object that comes to one operation.

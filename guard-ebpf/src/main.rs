@@ -242,6 +242,16 @@ fn on_bpf(ctx: LsmContext) -> i32 {
     target::calling_bpf(&ctx)
 }
 
+#[lsm(hook = "bpf")]
+fn on_bpf_link(ctx: LsmContext) -> i32 {
+    target::changing_link(&ctx)
+}
+
+#[lsm(hook = "bpf_map")]
+fn on_bpf_map(ctx: LsmContext) -> i32 {
+    target::opening_map(&ctx)
+}
+
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     // The verifier refuses a program from which this can be reached.

@@ -84,6 +84,10 @@ pub static BULK: RingBuf = RingBuf::with_byte_size(1 << 23, 0);
 #[map]
 pub static HOOKS: Array<u32> = Array::with_max_entries(1, 0);
 
+/// Numbers of the maps that guard itself works with, where it protects them.
+#[map]
+pub static OWN_MAPS: HashMap<u32, u8> = HashMap::with_max_entries(256, BPF_F_NO_PREALLOC);
+
 /// Counters by `COUNT_*`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(16, 0);

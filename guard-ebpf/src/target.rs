@@ -12,7 +12,7 @@ use guard_common::words::{How, Op, Scope};
 use crate::attempt::{self, EXECUTABLE, NEW, OLD};
 use crate::kernel::{self, argument, read_or_zero};
 use crate::lsm::asked;
-use crate::maps::offset;
+use crate::maps::{OWN_MAPS, offset};
 use crate::{act, tree};
 
 /// `PTRACE_MODE_ATTACH` (`include/linux/ptrace.h`): to trace it, to read and write its memory, to take its descriptors. What
@@ -25,6 +25,9 @@ const MS_MOVE: u64 = 8192;
 /// `READING_MODULE` and `READING_KEXEC_IMAGE` (`include/linux/kernel_read_file.h`, from 5.10 on).
 const MODULE: i32 = 2;
 const KEXEC_IMAGE: i32 = 3;
+/// Commands of bpf(2) (`include/uapi/linux/bpf.h:enum bpf_cmd`).
+const BPF_LINK_UPDATE: u32 = 29;
+const BPF_LINK_DETACH: u32 = 34;
 
 /// `task_kill(task, info, signal, cred)`, called for each process that a signal is for, where a process sends it.
 #[inline(always)]
@@ -215,6 +218,27 @@ pub fn loading_for_kernel(ctx: &LsmContext) -> i32 {
 #[inline(always)]
 pub fn calling_bpf(_: &LsmContext) -> i32 {
     asked(|slot, _| by_itself(slot, How::Bpf, Op::Privilege))
+}
+
+/// The same hook, for what is guard's own: no session exchanges the program of a link or takes it away. Whose the link is
+/// makes no difference: the call names it by a descriptor, behind which another thread can put another link after it was looked at.
+#[inline(always)]
+pub fn changing_link(ctx: &LsmContext) -> i32 {
+    if !matches!(ctx.arg::<u32>(0), BPF_LINK_UPDATE | BPF_LINK_DETACH) {
+        return 0;
+    }
+    asked(|slot, _| attempt::on_own(slot, How::Bpf, Op::Privilege))
+}
+
+/// `bpf_map(map, mode)`, called before a process gets a descriptor of a map (`kernel/bpf/syscall.c:bpf_map_new_fd`), whether
+/// it was found by its number or by a pin. One that is only read from would do for a program that writes.
+#[inline(always)]
+pub fn opening_map(ctx: &LsmContext) -> i32 {
+    asked(|slot, _| {
+        let number: u32 = read_or_zero(argument(ctx, 0), offset!(map_id));
+        // SAFETY: nothing is read from the entry.
+        unsafe { OWN_MAPS.get(number) }.is_some() && attempt::on_own(slot, How::Bpf, Op::Privilege)
+    })
 }
 
 /// Judges what has no path of its own by the executable of the current process.

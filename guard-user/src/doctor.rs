@@ -12,8 +12,8 @@ use utoipa::ToSchema;
 
 use crate::kernel::kernelfs::SECURITYFS;
 use crate::kernel::{
-    self, Abilities, Asked, Reach, Unasked, can_do_without_preemption, cgroup_root, find_offsets, holds,
-    kernel_types, security_modules, sees_uring,
+    self, Abilities, Asked, Reach, Unasked, can_do_without_preemption, cgroup, find_offsets, holds, kernel_types,
+    security_modules, sees_uring,
 };
 
 /// `BPF_PROG_TYPE_LSM` (`include/uapi/linux/bpf.h`).
@@ -91,7 +91,7 @@ pub fn examine() -> Report {
         "kernel types (BTF)",
         types.and_then(|types| find_offsets(&types)).map(|_| "every member that guard reads is there".to_owned()),
     ));
-    checks.push(required("control groups", cgroup_root().map(|path| path.display().to_string())));
+    checks.push(required("control groups", cgroup::root().map(|path| path.display().to_string())));
     checks.push(lockdown());
     let modules = security_modules();
     checks.push(hooks(modules.as_deref(), &abilities));

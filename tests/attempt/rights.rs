@@ -50,6 +50,10 @@ pub enum Act {
     BecomeRoot,
     /// Ask the kernel for an array that programs could use.
     Bpf,
+    /// Open each map that the kernel has for programs; print the names of those that could be.
+    Maps,
+    /// Detach a link of no program.
+    Detach,
     /// Hand the kernel something that is no module.
     Module,
     /// Bind a TCP socket to this port of loopback.
@@ -96,7 +100,12 @@ impl Act {
                 setresuid(other, other, root)?;
                 Ok(setresuid(root, root, root)?)
             }
-            Self::Bpf => bpf(),
+            Self::Bpf => make_map(),
+            Self::Maps => maps(),
+            Self::Detach => match bpf(LINK_DETACH, &mut [u32::MAX]) {
+                Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(()),
+                result => result.map(drop),
+            },
             Self::Module => {
                 let bytes = [0_u8; 4096];
                 let parameters = CString::default();
@@ -147,9 +156,50 @@ fn attach(by: Attaching, pid: i32) -> io::Result<()> {
     }
 }
 
-/// `BPF_MAP_CREATE` of an array with one entry of eight bytes (`union bpf_attr`).
-fn bpf() -> io::Result<()> {
-    let attributes: [u32; 5] = [2, 4, 8, 1, 0];
-    // SAFETY: the attributes are there, as long as is said.
-    zero(unsafe { libc::syscall(libc::SYS_bpf, 0, attributes.as_ptr(), size_of_val(&attributes)) })
+/// Commands of bpf(2) (`include/uapi/linux/bpf.h:enum bpf_cmd`).
+const MAP_CREATE: u32 = 0;
+const MAP_GET_NEXT_ID: u32 = 12;
+const MAP_GET_FD_BY_ID: u32 = 14;
+const OBJ_GET_INFO_BY_FD: u32 = 15;
+const LINK_DETACH: u32 = 34;
+
+/// A call of bpf(2) with these attributes (`union bpf_attr`).
+fn bpf(command: u32, attributes: &mut [u32]) -> io::Result<libc::c_long> {
+    // SAFETY: the attributes are there, as long as is said, and may be written to.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), size_of_val::<[u32]>(attributes)) };
+    zero(result).map(|()| result)
+}
+
+/// An array with one entry of eight bytes.
+fn make_map() -> io::Result<()> {
+    bpf(MAP_CREATE, &mut [2, 4, 8, 1, 0]).map(drop)
+}
+
+/// Fails where one is refused, after all were tried.
+fn maps() -> io::Result<()> {
+    let (mut next, mut refused) = ([0_u32; 3], None);
+    while bpf(MAP_GET_NEXT_ID, &mut next).is_ok() {
+        let number = next[1];
+        next[0] = number;
+        match bpf(MAP_GET_FD_BY_ID, &mut [number, 0, 0]) {
+            Ok(map) => println!("{}", name_of(map)?),
+            // It is gone already.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => refused = Some(error),
+        }
+    }
+    refused.map_or(Ok(()), Err)
+}
+
+/// The name of a map (`struct bpf_map_info`).
+fn name_of(map: libc::c_long) -> io::Result<String> {
+    /// Where it is, after six numbers, and how long it can be.
+    const NAME: std::ops::Range<usize> = 24..40;
+    let mut info = [0_u8; NAME.end];
+    let at = info.as_mut_ptr().expose_provenance() as u64;
+    bpf(OBJ_GET_INFO_BY_FD, &mut [map as u32, NAME.end as u32, at as u32, (at >> 32) as u32])?;
+    let name = &info[NAME];
+    let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+    Ok(String::from_utf8_lossy(&name[..end]).into_owned())
 }

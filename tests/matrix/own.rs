@@ -3,6 +3,7 @@
 use std::fs;
 
 use support::guard::Guarded;
+use support::run::Job;
 use support::stage::text;
 
 use crate::Check;
@@ -12,6 +13,8 @@ pub const CHECKS: &[Check] = &[
     ("self: no session ends guard or looks into it", processes),
     ("self: no session edits the policy", policy),
     ("self: no session takes away what keeps guard standing", pins),
+    ("self: no session gets at guard's maps, nor at a link", maps),
+    ("self: no session switches off that programs are called", switch),
 ];
 
 fn processes(ground: &Ground) {
@@ -66,4 +69,40 @@ fn pins(ground: &Ground) {
     // What it enforces by is still there.
     let Guarded { done, .. } = ground.attempt(disk, ["read", "denied/secret"]);
     assert_eq!((done.code() == 0, done.out().as_str()), (false, ""), "{}", done.err());
+}
+
+/// Names of maps that nobody but guard has.
+const MAPS: [&str; 4] = ["MEMBERS", "ACTIVE", "TABLES", "OWN_MAPS"];
+
+fn maps(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let has = |text: &str, map: &str| text.lines().any(|line| line == map);
+    let outside = Job::new(disk.join("attempt"), disk).args(["maps"]).run();
+    assert_eq!(outside.code(), 0, "{}", outside.err());
+    assert!(MAPS.iter().all(|map| has(&outside.out(), map)), "{}", outside.out());
+    if !ground.kernel.prevents() {
+        return;
+    }
+    let Guarded { done, events } = ground.attempt(disk, ["maps"]);
+    assert_eq!(done.code(), 1, "{}", done.err());
+    assert!(!MAPS.iter().any(|map| has(&done.out(), map)), "{}", done.out());
+    let told = events.rule("self-process").inspect(|event| {
+        assert_eq!((text(event, "/op"), text(event, "/how")), ("privilege", "bpf"), "{event}");
+    });
+    assert!(told.count() >= MAPS.len(), "{events}");
+    // The maps of others, its own among them, are nobody's business.
+    let event = ground.held("self-process", disk, "bpf", ["detach"]);
+    assert!(event.is_some());
+    let Guarded { done, .. } = ground.attempt(disk, ["bpf"]);
+    assert_eq!(done.code(), 0, "{}", done.err());
+}
+
+fn switch(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let switch = "/proc/sys/kernel/ftrace_enabled";
+    let before = fs::read_to_string(switch).expect("a file");
+    assert_eq!(before.trim(), "1");
+    // The kernel refuses it too, where it says that what is there must stay.
+    let _event = ground.denied("self", disk, ["write", switch, "0"]);
+    assert_eq!(fs::read_to_string(switch).expect("a file"), before);
 }

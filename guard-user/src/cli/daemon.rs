@@ -17,7 +17,7 @@ use super::webhook::WebhookOptions;
 use super::{Common, LogOptions};
 use crate::alert::Alerts;
 use crate::control::{self, Readers, Setup, Socket};
-use crate::kernel::{self, Folder, Settings, pins};
+use crate::kernel::{self, Folder, Settings, cgroup, pins};
 use crate::policy::{Own, Whole, with_agents};
 use crate::record::stream::Stream;
 use crate::watch::{Inheritance, Watch, ticks};
@@ -238,7 +238,7 @@ impl Daemon {
         places.sort();
         places.dedup();
         let mounts = self.pins.parent().filter(|_| !self.no_pins).map(Path::to_owned).into_iter().collect();
-        Own { exe: std::env::current_exe().ok(), places, mounts }
+        Own { exe: std::env::current_exe().ok(), places, mounts, groups: cgroup::own() }
     }
 
     /// The folder of pins, and what daemons have left there that died.

@@ -1,6 +1,7 @@
 //! The kernel's security hooks that guard has programs for, and what each of them decides.
 
 use guard_common::offsets::{HOOK_FILE, HOOK_SOCKET, HOOK_UNIX};
+use guard_common::table::NO_OWN_RULE;
 use guard_common::words::Op;
 
 use super::asked::Asked;
@@ -31,9 +32,11 @@ enum Need {
     AboutOrMoves(&'static [Op]),
     /// The same, and where writing is denied: what is made there is not made.
     AboutOrWrites(&'static [Op]),
+    /// Where guard protects itself.
+    Own,
 }
 
-use Need::{About, AboutOrMoves, AboutOrWrites, Always};
+use Need::{About, AboutOrMoves, AboutOrWrites, Always, Own};
 
 const fn hook(name: &'static str, program: &'static str, takes_over: u32, need: Need) -> Hook {
     Hook { name, program, takes_over, need, only: None }
@@ -74,6 +77,8 @@ pub const HOOKS: &[Hook] = &[
     hook("kernel_read_file", "on_kernel_read_file", 0, About(&[Op::Privilege])),
     hook("kernel_load_data", "on_kernel_load_data", 0, About(&[Op::Privilege])),
     hook("bpf", "on_bpf", 0, About(&[Op::Privilege])),
+    hook("bpf", "on_bpf_link", 0, Own),
+    hook("bpf_map", "on_bpf_map", 0, Own),
 ];
 
 /// Operations of which one may be denied by where a file lies.
@@ -88,6 +93,7 @@ impl Hook {
             About(ops) => about(ops),
             AboutOrMoves(ops) => about(ops) || PLACED.iter().any(|&op| policy.can_refuse(op)),
             AboutOrWrites(ops) => about(ops) || policy.can_refuse(Op::Write),
+            Own => policy.meta().own_rule != NO_OWN_RULE,
         }
     }
 

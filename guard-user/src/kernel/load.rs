@@ -1,7 +1,7 @@
 //! Loading and attaching the programs, and the maps that are shared with them.
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, PerCpuArray, RingBuf}
 use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader};
 use guard_common::offsets::HOOK_SLOTS;
-use guard_common::table::{Block, Classes, NO_WORD, VERSION};
+use guard_common::table::{Block, Classes, NO_OWN_RULE, NO_WORD, VERSION};
 use guard_common::tree::{
     COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, PipeKey, Places,
 };
@@ -21,6 +21,7 @@ use super::backends::Abilities;
 use super::gauge::Gauge;
 use super::left::Left;
 use super::mounts::{self, MountTable};
+use super::own::{self, OwnMaps};
 use super::pins::Pins;
 use super::programs::{Hooks, Programs};
 use super::{backends, modify_return, offsets};
@@ -93,6 +94,9 @@ pub struct Kernel {
     tables: ArrayOfMaps<MapData, Array<MapData, Block>>,
     active: Array<MapData, u32>,
     active_place: u32,
+    /// Number of the map that the policy in force is in.
+    policy_map: u32,
+    own_maps: OwnMaps,
     /// Whether opens through `io_uring` are seen.
     pub sees_uring: bool,
     /// How security hooks are asked.
@@ -105,6 +109,8 @@ pub struct Kernel {
     to_pin: Vec<(&'static str, OwnedFd)>,
     /// What outlives this process.
     pins: Option<Pins>,
+    /// Numbers of the maps with what was left there, by name.
+    left: BTreeMap<&'static str, u32>,
 }
 
 /// How much a program has run, while that was measured.
@@ -166,11 +172,13 @@ impl Kernel {
             .map_max_entries("BULK", settings.bulk_ring)
             .load(OBJECT)
             .context("the kernel refused guard's maps")?;
+        let own_maps = OwnMaps::of(&mut ebpf, policy.meta().own_rule != NO_OWN_RULE)?;
         let to_pin = TO_PIN.into_iter().map(|name| Ok((name, descriptor(&ebpf, name)?)));
         let hooks = Hooks::new(&asked, OBJECT, &ebpf, functions)?;
         let mut kernel = Self {
             to_pin: to_pin.collect::<anyhow::Result<_>>()?,
             pins: None,
+            left: BTreeMap::new(),
             members: HashMap::try_from(take(&mut ebpf, "MEMBERS")?)?,
             places: HashMap::try_from(take(&mut ebpf, "PLACES")?)?,
             ended_calls: HashMap::try_from(take(&mut ebpf, "ENDED_CALLS")?)?,
@@ -183,6 +191,8 @@ impl Kernel {
             tables: ArrayOfMaps::try_from(take(&mut ebpf, "TABLES")?)?,
             active: Array::try_from(take(&mut ebpf, "ACTIVE")?)?,
             active_place: 1,
+            policy_map: 0,
+            own_maps,
             sees_uring,
             asked,
             max_processes: settings.max_processes,
@@ -253,6 +263,7 @@ impl Kernel {
             pins.pin(name, map.as_fd())?;
         }
         self.programs.pin(&pins)?;
+        self.own_maps.add(pins.alive_number())?;
         pins.stand();
         self.pins = Some(pins);
         Ok(())
@@ -261,6 +272,20 @@ impl Kernel {
     /// What outlives this process, if anything does.
     pub fn pins(&mut self) -> Option<&mut Pins> {
         self.pins.as_mut()
+    }
+
+    /// Leaves `content` under a name, where anything outlives this process, for who takes over.
+    ///
+    /// # Errors
+    /// If the kernel has no room for it.
+    pub fn leave_behind(&mut self, name: &'static str, content: &[u8]) -> anyhow::Result<()> {
+        let Some(pins) = &self.pins else { return Ok(()) };
+        let number = pins.leave(name, content)?;
+        self.own_maps.add(number)?;
+        if let Some(old) = self.left.insert(name, number) {
+            self.own_maps.forget(old);
+        }
+        Ok(())
     }
 
     /// Ends it with this process.
@@ -312,12 +337,13 @@ impl Kernel {
         if policy.meta().version != VERSION {
             bail!("the policy was compiled for layout {}, the programs read {VERSION}", policy.meta().version);
         }
-        let mut inner = Array::<MapData, Block>::create(policy.blocks.len() as u32, BPF_F_INNER_MAP)
+        let (mut inner, number) = own::array::<Block>(policy.blocks.len() as u32, BPF_F_INNER_MAP)
             .context("the kernel refused memory for the policy")?;
         for (number, block) in policy.blocks.iter().enumerate() {
             let block: &Block = block;
             inner.set(number as u32, block, 0).context("the policy could not be copied into the kernel")?;
         }
+        self.own_maps.add(number)?;
         let place = 1 - self.active_place;
         self.tables.set(place, &inner, 0).context("the policy could not be put in place")?;
         if policy.meta().class_word != NO_WORD {
@@ -336,6 +362,8 @@ impl Kernel {
         // A run that has begun with the old policy goes by it to its end, and may have been kept from its CPU for long.
         self.wait_for_runs(place, &inner)?;
         self.tables.set(old, &inner, 0).context("the old policy could not be taken away")?;
+        let old = std::mem::replace(&mut self.policy_map, number);
+        self.own_maps.forget(old);
         self.forget_classes(policy.meta().generation);
         Ok(())
     }
@@ -581,18 +609,4 @@ pub(super) fn raise_memlock() {
     use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
     // Without it, 5.10 refuses the maps by itself, with an error that is shown.
     let _refused = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY);
-}
-
-/// Root of the unified control group hierarchy.
-///
-/// # Errors
-/// If none is mounted.
-pub fn cgroup_root() -> anyhow::Result<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").context("/proc/self/mounts can't be read")?;
-    mounts
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>())
-        .find(|fields| fields.get(2) == Some(&"cgroup2"))
-        .map(|fields| PathBuf::from(fields[1]))
-        .context("no cgroup2 file system is mounted; guard judges connections there (mount -t cgroup2 none /sys/fs/cgroup)")
 }

@@ -22,6 +22,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::left::Left;
+use super::own;
 
 /// Where pins go if nothing else is said.
 pub const FOLDER: &str = "/sys/fs/bpf/guard";
@@ -50,6 +51,7 @@ pub struct Folder {
 pub struct Pins {
     path: PathBuf,
     alive: Array<MapData, u64>,
+    alive_number: u32,
     stands: bool,
     _lock: Flock<File>,
 }
@@ -113,17 +115,17 @@ impl Folder {
         let lock = Flock::lock(folder, FlockArg::LockExclusiveNonblock)
             .map_err(|(_, error)| error)
             .with_context(|| format!("{} could not be locked", path.display()))?;
-        let alive = sign_of_life(&path.join(ALIVE)).inspect_err(|_| remove(&path))?;
-        Ok(Pins { path, alive, stands: false, _lock: lock })
+        let (alive, alive_number) = sign_of_life(&path.join(ALIVE)).inspect_err(|_| remove(&path))?;
+        Ok(Pins { path, alive, alive_number, stands: false, _lock: lock })
     }
 }
 
-/// A pinned map for signs of life.
-fn sign_of_life(path: &Path) -> anyhow::Result<Array<MapData, u64>> {
-    let map = Array::<MapData, u64>::create(1, 0).context("the kernel refused a map")?;
+/// A pinned map for signs of life, and its number.
+fn sign_of_life(path: &Path) -> anyhow::Result<(Array<MapData, u64>, u32)> {
+    let (map, number) = own::array::<u64>(1, 0).context("the kernel refused a map")?;
     map.pin(path).with_context(|| format!("{} could not be pinned", path.display()))?;
     let map = MapData::from_pin(path).with_context(|| path.display().to_string())?;
-    Ok(Array::try_from(Map::Array(map))?)
+    Ok((Array::try_from(Map::Array(map))?, number))
 }
 
 impl Pins {
@@ -150,12 +152,12 @@ impl Pins {
     ///
     /// # Errors
     /// If the kernel has no room for it.
-    pub fn leave(&self, name: &str, content: &[u8]) -> anyhow::Result<()> {
+    pub fn leave(&self, name: &str, content: &[u8]) -> anyhow::Result<u32> {
         let mut text = (content.len() as u64).to_le_bytes().to_vec();
         text.extend_from_slice(content);
         let pieces = text.len().div_ceil(size_of::<Piece>());
         text.resize(pieces * size_of::<Piece>(), 0);
-        let mut map = Array::<MapData, Piece>::create(pieces as u32, 0).context("the kernel refused a map")?;
+        let (mut map, number) = own::array::<Piece>(pieces as u32, 0).context("the kernel refused a map")?;
         for (number, piece) in text.as_chunks::<{ size_of::<Piece>() }>().0.iter().enumerate() {
             map.set(number as u32, piece, 0).with_context(|| format!("{name} could not be written"))?;
         }
@@ -163,7 +165,14 @@ impl Pins {
         // An earlier attempt may have come to nothing between the two.
         drop(fs::remove_file(&next));
         map.pin(&next).with_context(|| format!("{} could not be pinned", next.display()))?;
-        fs::rename(&next, &name).with_context(|| name.display().to_string())
+        fs::rename(&next, &name).with_context(|| name.display().to_string())?;
+        Ok(number)
+    }
+
+    /// Number of the map with signs of life.
+    #[must_use]
+    pub fn alive_number(&self) -> u32 {
+        self.alive_number
     }
 
     /// From here on they outlive this process.

@@ -13,8 +13,8 @@ use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr,
 use aya::{Btf, Ebpf};
 
 use super::asked::{Asked, Unasked};
+use super::cgroup;
 use super::hooks::{HOOKS, Hook};
-use super::load::cgroup_root;
 use super::modify_return::ModifyReturn;
 use super::pins::Pins;
 use crate::policy::Compiled;
@@ -260,7 +260,7 @@ impl Programs {
     /// # Errors
     /// Names the hook that refused.
     pub fn attach(&mut self) -> anyhow::Result<()> {
-        let cgroup_path = cgroup_root()?;
+        let cgroup_path = cgroup::root()?;
         let cgroup = File::open(&cgroup_path)
             .with_context(|| format!("the control group {} can't be opened", cgroup_path.display()))?;
         let single = CgroupAttachMode::Single;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use guard_common::table::{
     ANCHORS, Automaton, Block, FAMILIES, FAMILY_ARGV, FAMILY_NET, FAMILY_PATH, FAMILY_ROWS, FIRES_EXCEPT, FIRES_TO,
     Firing, LEADS_ANYWHERE, MAX_AUTOMATA, MAX_CLASSES, MAX_FIRINGS, MAX_LISTS, MAX_RULES, Meta, NEED_ARGV,
-    NEED_NETWORK_STDIN, NEED_OBJECT, NO_SEPARATOR, NO_WORD, VERSION,
+    NEED_NETWORK_STDIN, NEED_OBJECT, NO_OWN_RULE, NO_SEPARATOR, NO_WORD, VERSION,
 };
 use guard_common::tree::NO_AGENT;
 use guard_common::words::{Action, Mode, Op, Scope};
@@ -191,6 +191,8 @@ pub fn compile(
         let name = agent.name.clone();
         RuleInfo { name, action: Action::Allow, reason: None, line, agent: true }
     }));
+    let own = rules.iter().position(RuleInfo::is_about_own_maps);
+    Meta::of_mut(&mut blocks[0]).own_rule = own.map_or(NO_OWN_RULE, |rule| rule as u32);
     let agents = policy.agents.iter().map(|agent| AgentInfo { name: agent.name.clone() }).collect();
     let took = since.elapsed();
     let phases = policy.phases.iter().map(|phase| phase.name.clone()).collect();

@@ -15,6 +15,11 @@ const FILES: &str = "self";
 const PROCESSES: &str = "self-process";
 /// What is said to whoever is refused.
 const REASON: &str = "guard protects what it guards by.";
+/// With 0 in it the kernel calls no program any more that is put on a function of it, security hooks among them
+/// (`kernel/trace/ftrace.c:ftrace_enable_sysctl`). Root can mount `/proc` anywhere once more.
+const SWITCH: &str = "**/sys/kernel/ftrace_enabled";
+/// Files of a control group by which all that is in it and below is killed, halted, or starved.
+const REINS: &str = "{cgroup.kill,cgroup.freeze,memory.max,memory.high,cpu.max}";
 
 /// A guard's own things.
 #[derive(Debug, Default)]
@@ -25,6 +30,8 @@ pub struct Own {
     pub places: Vec<PathBuf>,
     /// Folders themselves: where filesystems are mounted that hold such.
     pub mounts: Vec<PathBuf>,
+    /// The folders of its control group and of all above, the root's left out; its own first.
+    pub groups: Vec<PathBuf>,
 }
 
 impl Own {
@@ -41,8 +48,13 @@ impl Own {
     pub fn rules(&self) -> Imported {
         let exe: Vec<Entry> = self.exe.iter().filter_map(|exe| itself(exe)).collect();
         let places = self.places.iter().flat_map(|place| itself(place).into_iter().chain(inside(place)));
-        let files: Vec<Entry> =
-            exe.iter().cloned().chain(places).chain(self.mounts.iter().filter_map(|mount| itself(mount))).collect();
+        let mounts = self.mounts.iter().filter_map(|mount| itself(mount));
+        let mut files: Vec<Entry> = exe.iter().cloned().chain(places).chain(mounts).collect();
+        if !files.is_empty() {
+            files.push(Entry::new(SWITCH, ""));
+        }
+        files.extend(self.groups.first().and_then(|own| below(own, "*")));
+        files.extend(self.groups.iter().skip(1).filter_map(|group| below(group, REINS)));
         let rule = |name: &str, on: &[Op], path: Vec<Entry>| Draft {
             name: name.to_owned(),
             comments: Vec::new(),
@@ -71,6 +83,11 @@ impl RuleInfo {
         // A policy's own rules stand on a line of it.
         self.line == 0 && [FILES, PROCESSES].contains(&self.name.as_str())
     }
+
+    /// Whether it is the one that is told where a session asks for a map of guard's.
+    pub(super) fn is_about_own_maps(&self) -> bool {
+        self.is_own() && self.name == PROCESSES
+    }
 }
 
 /// A path as a pattern that matches it alone.
@@ -80,7 +97,12 @@ fn itself(path: &Path) -> Option<Entry> {
 
 /// What is in it.
 fn inside(path: &Path) -> Option<Entry> {
-    path.to_str().map(|path| Entry::new(format!("{}/**", escaped(path)), ""))
+    below(path, "**")
+}
+
+/// What in it a pattern matches.
+fn below(path: &Path, pattern: &str) -> Option<Entry> {
+    path.to_str().map(|path| Entry::new(format!("{}/{pattern}", escaped(path)), ""))
 }
 
 #[cfg(test)]
@@ -100,6 +122,7 @@ mod tests {
             exe: Some("/opt/a [1]/guard".into()),
             places: vec!["/etc/guard".into()],
             mounts: vec!["/mnt".into()],
+            groups: vec!["/cg/system/guard.service".into(), "/cg/system".into()],
         };
         let compiled = own.read(source).expect("a policy").compiled;
         let decide = |op, path: &str| {
@@ -114,6 +137,12 @@ mod tests {
             (Op::Mount, "/mnt", Action::Deny),
             (Op::Mount, "/mnt/other", Action::Allow),
             (Op::Write, "/opt/a [1]/guard", Action::Deny),
+            (Op::Write, "/proc/sys/kernel/ftrace_enabled", Action::Deny),
+            (Op::Write, "/tmp/proc/sys/kernel/ftrace_enabled", Action::Deny),
+            (Op::Write, "/cg/system/guard.service/cgroup.procs", Action::Deny),
+            (Op::Write, "/cg/system/guard.service/other/cgroup.procs", Action::Allow),
+            (Op::Write, "/cg/system/cgroup.freeze", Action::Deny),
+            (Op::Write, "/cg/system/cgroup.procs", Action::Allow),
             (Op::Signal, "/opt/a [1]/guard", Action::Deny),
             (Op::Signal, "/opt/a 1/guard", Action::Allow),
             (Op::Ptrace, "/opt/a [1]/guard", Action::Deny),

@@ -132,7 +132,7 @@ impl Watch<'_> {
                 origin: self.source.origin.clone(),
                 generation: self.generation,
                 since: self.since.clone(),
-                rules: self.policy.rules.iter().filter(|rule| !rule.agent).count() as u64,
+                rules: self.policy.rules.iter().filter(|rule| !rule.agent && !rule.is_own()).count() as u64,
                 agents: self.policy.agents.iter().map(|agent| agent.name.clone()).collect(),
                 phases: self.policy.phases.clone(),
             },

@@ -195,9 +195,12 @@ impl Watch<'_> {
         self.leave(POLICIES, &known);
     }
 
-    fn leave(&mut self, name: &str, what: &impl Serialize) {
-        let Some(pins) = self.kernel.pins() else { return };
-        let result = serde_json::to_vec(what).map_err(Into::into).and_then(|text| pins.leave(name, &text));
+    fn leave(&mut self, name: &'static str, what: &impl Serialize) {
+        if self.kernel.pins().is_none() {
+            return;
+        }
+        let result =
+            serde_json::to_vec(what).map_err(Into::into).and_then(|text| self.kernel.leave_behind(name, &text));
         self.left(result);
     }
 

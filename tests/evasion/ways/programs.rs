@@ -40,7 +40,9 @@ pub const WAYS: &[Way] = &[
         "makes its folder the root, and executes it from there",
         Sh("chroot forbidden /busybox echo $word"),
     )
-    .before(Sh("cp $(command -v busybox) forbidden/busybox"))
+    // With its libraries, where it needs some.
+    .before(Sh("box=$(command -v busybox); cp $box forbidden/busybox; \
+                cp --parents $(ldd $box 2>&1 | grep -o '/[^ ]*\\.so[^ ]*') forbidden 2>/dev/null || :"))
     .needs(&[Need::Program("busybox")]),
     program("exec-hard-link", "a hard link to it", Sh("ln forbidden/tool x; ./x $word")).ends(Open, Prevented),
     program("exec-renamed", "renames it", Sh("mv forbidden/tool x; ./x $word")).ends(Open, Prevented),
