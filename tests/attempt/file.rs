@@ -11,6 +11,8 @@ use clap::ValueEnum;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, opcode, types};
 
+use crate::say;
+
 /// The call that opens a file.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum By {
@@ -60,6 +62,33 @@ pub fn read(by: By, file: &Path, threads: u32, times: u32) -> io::Result<()> {
         let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         all.into_iter().try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(io::Error::other("panicked"))))
     })
+}
+
+/// Tries to read a file so often in so many threads at once, and counts what came of it.
+pub fn insist(file: &Path, threads: u32, times: u32) -> io::Result<()> {
+    const CALLS: [By; 3] = [By::Open, By::Openat, By::Openat2];
+    let work = || {
+        let (mut refused, mut read) = (0, 0);
+        for by in CALLS.iter().cycle().take(times as usize) {
+            match open(*by, file, libc::O_RDONLY) {
+                Ok(opened) => read += io::copy(&mut File::from(opened), &mut io::sink())?,
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => refused += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((refused, read))
+    };
+    let (mut refused, mut read) = (0, 0);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        all.into_iter().try_for_each(|thread| {
+            let one = thread.join().unwrap_or_else(|_| Err(io::Error::other("panicked")))?;
+            (refused, read) = (refused + one.0, read + one.1);
+            Ok::<_, io::Error>(())
+        })
+    })?;
+    say(&format!(r#"{{"refused":{refused},"bytes":{read}}}"#));
+    Ok(())
 }
 
 fn read_once(by: By, file: &Path) -> io::Result<()> {

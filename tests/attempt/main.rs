@@ -37,6 +37,16 @@ enum Attempt {
         /// The file.
         file: PathBuf,
     },
+    /// Try to read a file, whatever comes of it, by one call after the other. Standard error gets
+    /// `{"refused":1,"bytes":2}`.
+    Insist {
+        /// Threads that all do it, at once.
+        threads: u32,
+        /// How often each does.
+        times: u32,
+        /// The file.
+        file: PathBuf,
+    },
     /// Append to a file that exists.
     Write {
         /// The call that opens it.
@@ -186,6 +196,7 @@ impl Attempt {
     fn run(&self) -> io::Result<()> {
         match self {
             Self::Read { by, threads, times, file } => file::read(*by, file, *threads, *times),
+            Self::Insist { threads, times, file } => file::insist(file, *threads, *times),
             Self::Write { by, file, text } => file::append(*by, file, text.as_bytes()),
             Self::Create { by, file } => file::create(*by, file),
             Self::Connect { uring, to } => net::connect(to, *uring),

@@ -186,7 +186,10 @@ fn maps() -> io::Result<()> {
             Ok(map) => println!("{}", name_of(map)?),
             // It is gone already.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
-            Err(error) => refused = Some(error),
+            Err(error) => {
+                eprintln!("map {number}: {error}");
+                refused = Some(error);
+            }
         }
     }
     refused.map_or(Ok(()), Err)

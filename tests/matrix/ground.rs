@@ -216,8 +216,13 @@ impl Ground {
             let done = read(place);
             assert_eq!((done.code(), done.out().as_str()), (code, ""), "{}", done.err());
         };
+        let mut attempts = 2 * places.len() as u64;
         for place in &places {
             denied(place);
+            if kernel.prevents() {
+                // Far more than the ring buffer holds that nobody reads now.
+                attempts += insist(place);
+            }
         }
         let daemon = guard.daemon();
         for place in &places {
@@ -229,9 +234,19 @@ impl Ground {
         let Guarded { done, events } = daemon.stop();
         assert_eq!(done.code(), 0, "{}", done.err());
         let events = new(events);
-        events.none_lost();
+        let lost: u64 = events.op("lost").filter_map(|event| event["count"].as_u64()).sum();
+        let told = events.rule("secrets").count() as u64;
         let count = |op: &str| events.op(op).count();
-        assert_eq!((count("gap"), count("session-start"), events.rule("secrets").count()), (1, 4, 4), "{events}");
+        assert_eq!(count("gap"), 1, "{events}");
+        if attempts == 4 {
+            assert_eq!((lost, told, count("session-start")), (0, 4, 4), "{events}");
+        } else {
+            // Among the lost are the ends of a few processes.
+            assert!(
+                (attempts..attempts + 100).contains(&(told + lost)),
+                "{attempts} attempts, {told} told, {lost} lost"
+            );
+        }
         for place in &places {
             let done = read(place);
             assert_eq!(done.out(), SECRET, "{}", done.err());
@@ -250,6 +265,14 @@ impl Ground {
         log.read = read;
         before
     }
+}
+
+/// Tries to read what is denied, in four threads at once: it stays so, and no byte is read. How often.
+fn insist(place: &Path) -> u64 {
+    let done = job(place, ["insist", "4", "12500", "denied/secret"]).run();
+    assert_eq!(done.code(), 0, "{}", done.err());
+    assert!(done.err().contains(r#"{"refused":50000,"bytes":0}"#), "{}", done.err());
+    50_000
 }
 
 /// An attempt by the agent in a folder, not made yet.

@@ -85,7 +85,7 @@ fn maps(ground: &Ground) {
     }
     let Guarded { done, events } = ground.attempt(disk, ["maps"]);
     assert_eq!(done.code(), 1, "{}", done.err());
-    assert!(!MAPS.iter().any(|map| has(&done.out(), map)), "{}", done.out());
+    assert!(!MAPS.iter().any(|map| has(&done.out(), map)), "{}{}", done.out(), done.err());
     let told = events.rule("self-process").inspect(|event| {
         assert_eq!((text(event, "/op"), text(event, "/how")), ("privilege", "bpf"), "{event}");
     });

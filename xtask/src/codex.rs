@@ -22,7 +22,7 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("npm", "npm"),
     ("sudo", "sudo"),
     ("wget", "wget"),
-    ("busybox", "busybox"),
+    ("busybox", "busybox-static"),
     ("ip", "iproute2"),
     ("ssh", "openssh-client"),
     ("tmux", "tmux"),

@@ -172,11 +172,12 @@ impl Kernel {
             .map_max_entries("BULK", settings.bulk_ring)
             .load(OBJECT)
             .context("the kernel refused guard's maps")?;
-        let own_maps = OwnMaps::of(&mut ebpf, policy.meta().own_rule != NO_OWN_RULE)?;
         let to_pin = TO_PIN.into_iter().map(|name| Ok((name, descriptor(&ebpf, name)?)));
+        let to_pin = to_pin.collect::<anyhow::Result<_>>()?;
         let hooks = Hooks::new(&asked, OBJECT, &ebpf, functions)?;
+        let own_maps = OwnMaps::of(&mut ebpf, policy.meta().own_rule != NO_OWN_RULE)?;
         let mut kernel = Self {
-            to_pin: to_pin.collect::<anyhow::Result<_>>()?,
+            to_pin,
             pins: None,
             left: BTreeMap::new(),
             members: HashMap::try_from(take(&mut ebpf, "MEMBERS")?)?,

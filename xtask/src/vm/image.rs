@@ -9,8 +9,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::busybox;
 use super::kernels::empty;
-use crate::{host, workspace};
+use crate::workspace;
 
 /// The modules a machine needs, each after those it needs itself. What isn't there as a file is built in.
 const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
@@ -90,9 +91,8 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 pub fn initramfs(kernel: &Path, work: &Path, command: &[String]) -> Result<PathBuf> {
     let root = work.join("initramfs");
     empty(&root)?;
-    let busybox = host::program("busybox").context("busybox is gone")?;
     let mut names = vec!["busybox".to_owned(), "init".to_owned(), "command".to_owned(), "modules".to_owned()];
-    fs::copy(busybox, root.join("busybox"))?;
+    fs::copy(busybox::program()?, root.join("busybox"))?;
     fs::write(root.join("init"), INIT)?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
     fs::write(root.join("command"), script(command)?)?;

@@ -2,10 +2,12 @@
 //! over this machine's files, and `guard-matrix` runs inside; on one of them `guard-evasion` too.
 
 mod archive;
+mod busybox;
 mod emulator;
 mod guest;
 mod image;
 mod kernels;
+mod package;
 mod table;
 mod verifier;
 
@@ -35,8 +37,7 @@ pub struct Options {
 }
 
 /// What virtual machines take beside an [`emulator`], and the Debian packages these are in.
-const PROGRAMS: [(&str, &str); 4] =
-    [("busybox", "busybox-static"), ("cpio", "cpio"), ("xz", "xz-utils"), ("zstd", "zstd")];
+const PROGRAMS: [(&str, &str); 3] = [("cpio", "cpio"), ("xz", "xz-utils"), ("zstd", "zstd")];
 
 /// The longest that the checks may take. A minute or two is usual.
 const CHECKING: Duration = Duration::from_mins(10);
@@ -84,6 +85,7 @@ fn prepare(kernels: &[&Kernel]) -> Result<()> {
         bail!("the matrix is made of x86-64 kernels, and of this machine's own programs: it takes an x86-64 machine");
     }
     programs()?;
+    busybox::fetch()?;
     emulator::fetch()?;
     kernels::fetch(kernels)
 }
