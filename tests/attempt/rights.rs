@@ -52,6 +52,11 @@ pub enum Act {
     Bpf,
     /// Open each map that the kernel has for programs; print the names of those that could be.
     Maps,
+    /// Remove the entries 0 and 1 of a map.
+    Forget {
+        /// Its number.
+        map: u32,
+    },
     /// Detach a link of no program.
     Detach,
     /// Hand the kernel something that is no module.
@@ -102,6 +107,7 @@ impl Act {
             }
             Self::Bpf => make_map(),
             Self::Maps => maps(),
+            Self::Forget { map } => [0, 1].into_iter().try_for_each(|entry| forget(*map, entry)),
             Self::Detach => match bpf(LINK_DETACH, &mut [u32::MAX]) {
                 Err(error) if error.raw_os_error() == Some(libc::EBADF) => Ok(()),
                 result => result.map(drop),
@@ -158,6 +164,7 @@ fn attach(by: Attaching, pid: i32) -> io::Result<()> {
 
 /// Commands of bpf(2) (`include/uapi/linux/bpf.h:enum bpf_cmd`).
 const MAP_CREATE: u32 = 0;
+const MAP_DELETE_ELEM: u32 = 3;
 const MAP_GET_NEXT_ID: u32 = 12;
 const MAP_GET_FD_BY_ID: u32 = 14;
 const OBJ_GET_INFO_BY_FD: u32 = 15;
@@ -193,6 +200,12 @@ fn maps() -> io::Result<()> {
         }
     }
     refused.map_or(Ok(()), Err)
+}
+
+fn forget(number: u32, entry: u32) -> io::Result<()> {
+    let map = bpf(MAP_GET_FD_BY_ID, &mut [number, 0, 0])?;
+    let at = (&raw const entry).expose_provenance() as u64;
+    bpf(MAP_DELETE_ELEM, &mut [map as u32, 0, at as u32, (at >> 32) as u32]).map(drop)
 }
 
 /// The name of a map (`struct bpf_map_info`).

@@ -4,6 +4,7 @@
 //!
 //! `cargo xtask vm` runs this in a machine for each kernel, `cargo xtask test` on this machine's own as well.
 
+mod codex;
 mod entries;
 mod execs;
 mod ground;
@@ -61,6 +62,7 @@ fn all(filters: &[String]) -> bool {
         tree::CHECKS,
         policy::CHECKS,
         once::CHECKS,
+        codex::CHECKS,
     ];
     let chosen = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let mut counts = [0, 0];

@@ -2,11 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::guard::{Events, Guarded};
-use support::stage::{Stage, text};
+use support::guard::{Events, Guard, Guarded};
+use support::run::Job;
+use support::stage::{FINE, Stage, text, until};
 
 fn counts(stderr: &str, key: &str) -> u64 {
     let line = stderr.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("no counts: {stderr}"));
@@ -132,4 +137,104 @@ fn a_fork_bomb_is_bounded() {
         most = most.max(alive.len());
     }
     assert!((ROOM / 2..=ROOM).contains(&most), "{most} at once");
+}
+
+/// Where there is no policy to judge by nothing is let through, and that is said; a policy that is read anew ends it.
+#[test]
+fn without_a_policy_nothing_is_let_through() {
+    let stage = Stage::new("full");
+    let policy = stage.scratch().write("policy.toml", stage.policy(""));
+    let daemon = Guard::of(stage.scratch(), policy).daemon();
+    // Who is an agent is a policy's to say as well: these are known as ones already.
+    let files = ["denied/secret", "allowed/fine"];
+    let agent = |file: &str| Job::new(stage.agent(), stage.path()).args(["after", "go", "read", file]);
+    let waiting = files.map(|file| agent(file).start());
+    until("both are there", || daemon.events().op("session-start").count() == files.len());
+    // From outside of every tree: no session gets at that map where guard has security hooks.
+    let map = policies(daemon.pid()).to_string();
+    let done = Job::new(stage.attempt(), stage.path()).args(["forget", &map]).run();
+    assert_eq!(done.code(), 0, "{}", done.err());
+    stage.scratch().write("go", "");
+    for agent in waiting {
+        let done = agent.wait();
+        assert_eq!((done.code() == 0, done.out().as_str()), (false, ""), "{}", done.err());
+    }
+    daemon.signal(Signal::SIGHUP);
+    until("it is read", || daemon.stderr().contains("read anew"));
+    assert_eq!(agent("allowed/fine").run().out(), FINE);
+    let Guarded { events, .. } = daemon.stop();
+    assert!(lost(&events, "policy-missing") > 0, "{events}");
+}
+
+/// The number of the map in which a daemon has its policies.
+fn policies(daemon: u32) -> u32 {
+    /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`.
+    const KIND: &str = "12";
+    let folder = fs::read_dir(format!("/proc/{daemon}/fdinfo")).expect("its descriptors");
+    let of_map = |text: String| {
+        let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        (value("map_type:") == Some(KIND)).then(|| value("map_id:").and_then(|number| number.parse().ok())).flatten()
+    };
+    let mut texts = folder.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok());
+    texts.find_map(of_map).expect("a map of maps")
+}
+
+/// What is enforced does not depend on what can be written down; what could not be is counted, and told once there is room.
+#[test]
+fn a_full_disk_stops_nothing() {
+    const ATTEMPTS: usize = 300;
+    let stage = Stage::new("full");
+    let folder = stage.path().join("disk");
+    let disk = Disk::new(&folder, "64k");
+    let file = disk.0.join("events.jsonl");
+    let daemon = stage.guard("").unrecorded().flag("--events").flag(&file).daemon();
+    let attempts = || {
+        let job = Job::new(stage.agent(), stage.path());
+        let done = job.args(["each", &ATTEMPTS.to_string(), "read", "denied/secret"]).run();
+        assert_eq!((counts(&done.err(), "killed"), done.out().as_str()), (ATTEMPTS as u64, ""), "{}", done.err());
+    };
+    attempts();
+    until("it is noticed", || daemon.stderr().contains("could not be written"));
+    attempts();
+    disk.resize("4m");
+    let read = || Events::parse(&fs::read_to_string(&file).expect("the events"));
+    attempts();
+    until("what is missing is told", || lost(&read(), "not-written") > 0);
+    let Guarded { done, .. } = daemon.stop();
+    assert_eq!(done.code(), 0, "{}", done.err());
+    let events = read();
+    let told = events.rule("secrets").count();
+    assert!((ATTEMPTS..3 * ATTEMPTS).contains(&told), "{told}");
+    // Beside the denials, ends of processes are missing.
+    assert!(told as u64 + lost(&events, "not-written") >= 3 * ATTEMPTS as u64, "{told} told");
+}
+
+/// A filesystem in memory that is soon full, in a mount namespace of its own.
+struct Disk<'a>(&'a Path);
+
+impl<'a> Disk<'a> {
+    fn new(folder: &'a Path, size: &str) -> Self {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+        let (none, private) = (None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        mount(none, "/", none, private, none).expect("a private one");
+        fs::create_dir(folder).expect("a folder");
+        let disk = Self(folder);
+        disk.mount(MsFlags::empty(), size);
+        disk
+    }
+
+    fn resize(&self, size: &str) {
+        self.mount(MsFlags::MS_REMOUNT, size);
+    }
+
+    fn mount(&self, flags: MsFlags, size: &str) {
+        let size = format!("size={size}");
+        mount(Some("disk"), self.0, Some("tmpfs"), flags, Some(size.as_str())).expect("a disk");
+    }
+}
+
+impl Drop for Disk<'_> {
+    fn drop(&mut self) {
+        let _gone = umount2(self.0, MntFlags::MNT_DETACH);
+    }
 }

@@ -30,8 +30,7 @@ const PROGRAMS: [(&str, &str); 13] = [
 
 /// Installs Codex where it isn't yet, with the programs around it, and says where.
 pub fn install() -> Result<PathBuf> {
-    let folder = env::var_os("GUARD_CODEX_DIR")
-        .map_or_else(|| Ok(workspace::target()?.join("codex")), |folder| Ok::<_, anyhow::Error>(folder.into()))?;
+    let folder = folder()?;
     programs()?;
     if !installed(&folder) {
         say::timed(
@@ -46,6 +45,11 @@ pub fn install() -> Result<PathBuf> {
         ensure!(installed(&folder), "npm installed no Codex CLI {VERSION} for this machine in {}", folder.display());
     }
     Ok(folder)
+}
+
+/// Where it is, or will be.
+pub fn folder() -> Result<PathBuf> {
+    env::var_os("GUARD_CODEX_DIR").map_or_else(|| Ok(workspace::target()?.join("codex")), |folder| Ok(folder.into()))
 }
 
 /// npm writes this file last, so its being there says that the rest is.

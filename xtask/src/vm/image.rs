@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::busybox;
 use super::kernels::empty;
-use crate::workspace;
+use crate::{codex, workspace};
 
 /// The modules a machine needs, each after those it needs itself. What isn't there as a file is built in.
 const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
@@ -120,6 +120,7 @@ fn script(command: &[String]) -> Result<String> {
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
         ("HOME", "/root".to_owned()),
         ("GUARD_BIN", workspace::guard()?.display().to_string()),
+        ("GUARD_CODEX_DIR", codex::folder()?.display().to_string()),
         ("CARGO_TARGET_DIR", workspace::target()?.display().to_string()),
     ];
     let set = variables.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value)));

@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{build, host, say, setup, workspace};
+use crate::{build, codex, host, say, setup, workspace};
 use kernels::{KERNELS, Kernel};
 use verifier::Recorded;
 
@@ -87,7 +87,9 @@ fn prepare(kernels: &[&Kernel]) -> Result<()> {
     programs()?;
     busybox::fetch()?;
     emulator::fetch()?;
-    kernels::fetch(kernels)
+    kernels::fetch(kernels)?;
+    // On one of them it runs; which, the checks know.
+    codex::install().map(drop)
 }
 
 fn programs() -> Result<()> {
