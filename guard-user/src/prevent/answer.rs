@@ -124,7 +124,7 @@ impl Answerer {
                 let mut wait =
                     [PollFd::new(group.as_fd(), PollFlags::POLLIN), PollFd::new(wake.as_fd(), PollFlags::POLLIN)];
                 // Interrupted, it looks again.
-                drop(poll(&mut wait, PollTimeout::from(BEAT)));
+                let _interrupted = poll(&mut wait, PollTimeout::from(BEAT));
                 if wait[1].any().unwrap_or(true) {
                     return End::Told;
                 }
@@ -162,7 +162,7 @@ impl Answerer {
             self.shared.untold.fetch_add(1, Ordering::Relaxed);
         }
         // Where its count is at its end, the watch has been woken up already.
-        drop(nix::unistd::write(tell, &1u64.to_ne_bytes()));
+        let _full = nix::unistd::write(tell, &1u64.to_ne_bytes());
     }
 
     /// Gives this thread a table of its own, with nothing in it but what it needs.

@@ -93,7 +93,7 @@ impl Armed {
 impl Drop for Armed {
     fn drop(&mut self) {
         // Whoever waits passes as soon as the last descriptor of the group is closed, the thread's and the process's among them.
-        drop(self.wake.write(1));
+        let _full = self.wake.write(1);
         let Some(answerer) = self.answerer.take() else { return };
         let since = Instant::now();
         while !answerer.is_finished() && since.elapsed() < PATIENCE {

@@ -15,6 +15,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -51,6 +52,7 @@ impl Backstop {
     pub fn start(group: &Group, page: &Page) -> anyhow::Result<Self> {
         let group = group.as_fd().try_clone_to_owned()?;
         let child = Command::new("/proc/self/exe")
+            .arg0("guard")
             .arg(NAME)
             .stdin(Stdio::from(group))
             .stdout(Stdio::from(page.file().try_clone_to_owned()?))
@@ -132,7 +134,7 @@ fn stand() -> anyhow::Result<()> {
 fn fill() -> anyhow::Result<(u32, Vec<File>)> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     // Without more room, the thread has the lower half of what there is.
-    drop(setrlimit(Resource::RLIMIT_NOFILE, most.min(4 * SPLIT), most));
+    let _refused = setrlimit(Resource::RLIMIT_NOFILE, most.min(4 * SPLIT), most);
     let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let split = SPLIT.min(limit / 2) as i32;
     let first = File::open("/dev/null").or_else(|_| File::open("/"))?;
@@ -149,7 +151,7 @@ fn wait(guard: &File, group: Option<&Group>, milliseconds: u16) -> bool {
     let mut all = vec![ended];
     all.extend(group.map(|group| PollFd::new(group.as_fd(), PollFlags::POLLIN)));
     // Interrupted, it looks again.
-    drop(poll(&mut all, PollTimeout::from(milliseconds)));
+    let _interrupted = poll(&mut all, PollTimeout::from(milliseconds));
     all[0].any().unwrap_or(false)
 }
 

@@ -143,8 +143,8 @@ impl Keeper {
             (None, None) => PollTimeout::NONE,
         };
         // Interrupted, it looks again.
-        drop(poll(&mut all, patience));
-        drop(self.wake.read());
+        let _interrupted = poll(&mut all, patience);
+        let _empty = self.wake.read();
     }
 
     /// Does what it is told.

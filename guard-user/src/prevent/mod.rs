@@ -98,7 +98,7 @@ impl Prevention {
     fn command(&self, command: Command) {
         // A thread that has ended marks nothing any more.
         drop(self.commands.send(command));
-        drop(self.wake.write(1));
+        let _full = self.wake.write(1);
     }
 
     /// A session has begun, with these places.
@@ -121,7 +121,7 @@ impl Prevention {
     pub async fn refused(&self) {
         match self.told.readable().await {
             Ok(mut ready) => {
-                drop(self.told.get_ref().read());
+                let _empty = self.told.get_ref().read();
                 ready.clear_ready();
             }
             // What can't be waited for any more is taken at the next tick.
