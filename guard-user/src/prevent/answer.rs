@@ -46,6 +46,8 @@ pub struct Answerer {
     pub tell: RawFd,
     /// The maps.
     pub maps: MapFds,
+    /// A pipe that is to end with this thread.
+    pub alive: RawFd,
     /// What it shares.
     pub shared: Arc<Shared>,
     /// Where it shows that it lives.
@@ -168,7 +170,8 @@ impl Answerer {
     /// Gives this thread a table of its own, with nothing in it but what it needs.
     fn keep_to_own_descriptors(&self) -> std::io::Result<()> {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES)?;
-        let mut keep: Vec<RawFd> = [self.group, self.wake, self.tell].into_iter().chain(self.maps).collect();
+        let mut keep: Vec<RawFd> =
+            [self.group, self.wake, self.tell, self.alive].into_iter().chain(self.maps).collect();
         keep.sort_unstable();
         let mut first = libc::STDERR_FILENO + 1;
         for &number in keep.iter().chain([&RawFd::MAX]) {

@@ -43,13 +43,15 @@ impl Armed {
     pub fn start(shared: &Arc<Shared>, tell: RawFd, maps: MapFds) -> anyhow::Result<Self> {
         let group = Group::asked().context("fanotify_init")?;
         let page = Arc::new(Page::new()?);
-        let backstop = Backstop::start(&group, &page)?;
+        let (life, alive) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+        let backstop = Backstop::start(&group, &page, life)?;
         let wake = counter()?;
         let answerer = Answerer {
             group: group.as_raw_fd(),
             wake: wake.as_raw_fd(),
             tell,
             maps,
+            alive: alive.as_raw_fd(),
             shared: Arc::clone(shared),
             page: Arc::clone(&page),
         };
@@ -63,6 +65,8 @@ impl Armed {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        // From here on, the pipe's end is the thread's alone.
+        drop(alive);
         Ok(armed)
     }
 

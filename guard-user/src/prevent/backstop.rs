@@ -3,18 +3,17 @@
 //! Whoever opens a marked file sleeps in the kernel until somebody answers. When guard dies, its descriptors of the group are
 //! closed, and the kernel lets all pass who wait (`fs/notify/fanotify/fanotify_user.c:fanotify_release`). When it is stopped, by
 //! SIGSTOP, a debugger or a fault of its own, nothing would. So a small process has the group too. It looks whether
-//! the thread shows that it lives. Where it has not for [`PATIENCE`], this process removes all marks, and lets everybody pass who waits:
-//! the questions in the queue, which it reads, and those that the thread has read. An answer names a question by
-//! the number of the descriptor that its reader was given, and the kernel does not look who writes it
-//! (`process_access_response`), so the numbers of that thread's descriptors are all it takes. Then guard is as it was without
-//! marks, until the thread wakes up and finds out.
+//! the thread shows that it lives, and has a pipe that ends with the thread: guard's process may be long in dying. Where it has not lived
+//! for [`PATIENCE`], or is gone, this process removes all marks, and lets everybody pass who waits: the questions in the queue, which it
+//! reads, and those that the thread has read. An answer names a question by the number of the descriptor that its reader was
+//! given, and the kernel does not look who writes it (`process_access_response`), so trying those numbers is all it takes.
+//! Then guard is as it was without marks, until the thread wakes up and finds out.
 //!
 //! Two readers must not give two questions the same number: the answer to one would be taken for the other's. So this process
 //! fills the lower part of its table, and the thread refuses nothing that has a number above.
 
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -33,8 +32,6 @@ pub const NAME: &str = "backstop";
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// How often it is looked at.
 const LOOK: u16 = 250;
-/// The same once it was silent for too long.
-const LOOK_TAKEN: u16 = 20;
 /// How long the process may take to stand.
 const START: Duration = Duration::from_secs(5);
 /// Numbers that are left to the thread that answers, where the limit on descriptors lets so many be.
@@ -45,18 +42,18 @@ const SPLIT: u64 = 512;
 pub struct Backstop(Child);
 
 impl Backstop {
-    /// Starts it, and waits until it stands.
+    /// Starts it, and waits until it stands. `life` is a pipe that ends with the thread.
     ///
     /// # Errors
     /// If it can't be started, or ends at once.
-    pub fn start(group: &Group, page: &Page) -> anyhow::Result<Self> {
+    pub fn start(group: &Group, page: &Page, life: OwnedFd) -> anyhow::Result<Self> {
         let group = group.as_fd().try_clone_to_owned()?;
         let child = Command::new("/proc/self/exe")
             .arg0("guard")
             .arg(NAME)
             .stdin(Stdio::from(group))
             .stdout(Stdio::from(page.file().try_clone_to_owned()?))
-            .stderr(Stdio::null())
+            .stderr(Stdio::from(life))
             .env_clear()
             .current_dir("/")
             .spawn()
@@ -92,7 +89,7 @@ impl Drop for Backstop {
     }
 }
 
-/// Is that process, to its end: with the group as standard input, and the page as standard output.
+/// Is that process, to its end: with the group as standard input, the page as standard output, and the pipe as standard error.
 #[must_use]
 pub fn run() -> ExitCode {
     match stand() {
@@ -114,17 +111,19 @@ fn stand() -> anyhow::Result<()> {
         // SAFETY: no handler is set.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
-    // SAFETY: guard has started this process with both as its own; nobody else here uses them.
-    let (group, page) = unsafe { (Group::from_fd(OwnedFd::from_raw_fd(0)), Page::of(OwnedFd::from_raw_fd(1))?) };
+    // SAFETY: guard has started this process with all three as its own; nobody else here uses them.
+    let [group, page, life] = unsafe { [0, 1, 2].map(|fd| OwnedFd::from_raw_fd(fd)) };
+    let (group, page) = (Group::from_fd(group), Page::of(page)?);
     let (split, _filling) = fill()?;
     page.stand(split);
     loop {
-        if wait(&guard, None, LOOK) {
+        let [ended, gone] = wait([guard.as_fd(), life.as_fd()]);
+        // Before the thread is there, nothing is marked.
+        if gone || page.thread() != 0 && page.silence() > PATIENCE {
+            take_over(&guard, &group, &page);
             return Ok(());
         }
-        // Before the thread is there, nothing is marked.
-        if page.thread() != 0 && page.silence() > PATIENCE {
-            take_over(&guard, &group, &page, parent);
+        if ended {
             return Ok(());
         }
     }
@@ -139,47 +138,39 @@ fn fill() -> anyhow::Result<(u32, Vec<File>)> {
     let split = SPLIT.min(limit / 2) as i32;
     let first = File::open("/dev/null").or_else(|_| File::open("/"))?;
     let mut filling = vec![first];
-    while filling.last().is_some_and(|last| std::os::fd::AsRawFd::as_raw_fd(last) < split - 1) {
+    while filling.last().is_some_and(|last| last.as_raw_fd() < split - 1) {
         filling.push(filling[0].try_clone()?);
     }
     Ok((split as u32, filling))
 }
 
-/// Waits until guard has ended, or somebody asks; whether guard has.
-fn wait(guard: &File, group: Option<&Group>, milliseconds: u16) -> bool {
-    let ended = PollFd::new(guard.as_fd(), PollFlags::POLLIN);
-    let mut all = vec![ended];
-    all.extend(group.map(|group| PollFd::new(group.as_fd(), PollFlags::POLLIN)));
+/// Waits for a while until there is something to be read of either, or it has ended; which.
+fn wait(two: [BorrowedFd<'_>; 2]) -> [bool; 2] {
+    let mut all = two.map(|one| PollFd::new(one, PollFlags::POLLIN));
     // Interrupted, it looks again.
-    let _interrupted = poll(&mut all, PollTimeout::from(milliseconds));
-    all[0].any().unwrap_or(false)
+    let _interrupted = poll(&mut all, PollTimeout::from(LOOK));
+    all.map(|one| one.any().unwrap_or(false))
 }
 
 /// Lets everybody pass until guard ends this process, or itself.
-fn take_over(guard: &File, group: &Group, page: &Page, parent: u32) {
+fn take_over(guard: &File, group: &Group, page: &Page) {
     page.take();
     loop {
         // Whoever has found the mark just before still asks.
         drop(group.forget_all());
-        for number in descriptors(parent, page.thread()) {
-            group.allow(number);
+        for number in 0..page.split() {
+            group.allow(number as RawFd);
         }
         let mut buffer = [0; QUESTIONS];
         while let Ok(length @ 1..) = group.read(&mut buffer) {
             // SAFETY: just read from it, by this thread, and gone through once.
             for question in unsafe { questions(&buffer[..length]) } {
-                group.allow(std::os::fd::AsRawFd::as_raw_fd(&question.file));
+                group.allow(question.file.as_raw_fd());
             }
         }
-        if wait(guard, Some(group), LOOK_TAKEN) {
+        let [ended, _asked] = wait([guard.as_fd(), group.as_fd()]);
+        if ended {
             return;
         }
     }
-}
-
-/// The numbers of a thread's descriptors.
-fn descriptors(process: u32, thread: u32) -> Vec<RawFd> {
-    let entries = std::fs::read_dir(format!("/proc/{process}/task/{thread}/fd"));
-    let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
-    entries.into_iter().flatten().filter_map(number).collect()
 }
