@@ -9,37 +9,14 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use support::api::Api;
 use support::guard::{Daemon, Events, Guard};
+use support::marks::{behind, marked, marks};
 use support::run::{Finished, Job, Running};
 use support::stage::{FINE, REASON, SECRET, Stage, text, until};
 
 /// How long an open may wait for a guard that is stopped: what it may be silent for, and a machine that is busy.
 const BOUND: Duration = Duration::from_secs(3);
-
-/// The files whose opens process `pid` is asked about, by their inodes' numbers, as the kernel tells it.
-fn marks(pid: u32) -> Vec<u64> {
-    let entries = fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
-    let texts: Vec<String> = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
-    let lines = texts.iter().flat_map(|text| text.lines());
-    let of = |line: &str| u64::from_str_radix(line.strip_prefix("fanotify ino:")?.split(' ').next()?, 16).ok();
-    lines.filter_map(of).collect()
-}
-
-/// Waits until process `pid` is asked about this file.
-fn marked(pid: u32, file: &Path) {
-    let inode = fs::metadata(file).expect("a file").ino();
-    until(&format!("a mark on {}", file.display()), || marks(pid).contains(&inode));
-}
-
-/// The process that stands behind the daemon `pid`, which a thread of its has started.
-fn behind(pid: u32) -> Option<u32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let of = |task: fs::DirEntry| {
-        let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        text.split_ascii_whitespace().find_map(|child| child.parse::<u32>().ok())
-    };
-    tasks.filter_map(of).next()
-}
 
 /// A session that does nothing until it is told to go on.
 struct Session {
@@ -94,6 +71,10 @@ fn a_denied_file_can_not_be_opened_and_the_process_goes_on() {
     assert!(marks(daemon.pid()).is_empty(), "nothing is marked while nobody is guarded");
     let session = Session::script(&stage, "cat denied/secret; echo $?; cat allowed/fine");
     marked(daemon.pid(), &stage.secret());
+    let machine = || Api::at(daemon.socket()).json("/v1/status")["machine"].clone();
+    until("all places were searched", || machine()["marks"]["searched"] == true);
+    assert!(machine()["marks"]["files"].as_u64().is_some_and(|files| files > 0), "{}", machine());
+    assert_eq!(machine()["marks"]["backstop"].as_u64(), behind(daemon.pid()).map(u64::from));
     // Nobody else is kept from it.
     assert_eq!(fs::read_to_string(stage.secret()).expect("readable"), SECRET);
     let done = session.go_on();

@@ -161,6 +161,7 @@ impl Group {
     }
 
     /// Has the open fail with EPERM; whether somebody waited for that.
+    #[must_use]
     pub fn deny(&self, file: RawFd) -> bool {
         self.respond(file, libc::FAN_DENY)
     }

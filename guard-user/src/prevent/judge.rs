@@ -136,18 +136,16 @@ pub fn judge(maps: &mut Maps, tables: &mut Tables<'_>, names: &Names, thread: u3
     let mut denied = |path: &[u8]| wanted.denied(|op| tables.decide(op, scope, &Object::Path(path), &anchors, 0));
     let metadata = file.metadata().ok()?;
     let path = path_of(file)?;
-    let (decision, op, path, other) = match denied(&path) {
-        Some((decision, op)) => (decision, op, path, false),
-        None => {
-            let file = file_of(&metadata);
-            let names = names.of(file).into_iter().filter(|name| **name != *path);
-            let found = names.into_iter().find_map(|name| {
-                let (decision, op) = denied(&name).filter(|_| leads_to(&name, file))?;
-                Some((decision, op, name.into_vec()))
-            });
-            let (decision, op, name) = found?;
-            (decision, op, name, true)
-        }
+    let (decision, op, path, other) = if let Some((decision, op)) = denied(&path) {
+        (decision, op, path, false)
+    } else {
+        let file = file_of(&metadata);
+        let names = names.of(file).into_iter().filter(|name| **name != *path);
+        let mut found = names.filter_map(|name| {
+            let (decision, op) = denied(&name).filter(|_| leads_to(&name, file))?;
+            Some((decision, op, name.into_vec(), true))
+        });
+        found.next()?
     };
     if decision.action == Action::Kill {
         end(maps, process, &member);

@@ -13,7 +13,7 @@ use crate::policy::{Places, Tables};
 /// Files and folders that are looked at from one place on.
 const MOST: usize = 400_000;
 /// Time that is spent from one place on.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 
 /// What a session sees: where its patterns are anchored.
 #[derive(Debug, PartialEq, Eq)]
