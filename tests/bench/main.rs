@@ -33,7 +33,7 @@ struct Options {
     #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// What cargo says to every bench program
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
     #[command(subcommand)]
     part: Option<Part>,
