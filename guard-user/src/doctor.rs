@@ -15,6 +15,7 @@ use crate::kernel::{
     self, Abilities, Asked, Reach, Unasked, can_do_without_preemption, cgroup, find_offsets, holds, kernel_types,
     security_modules, sees_uring,
 };
+use crate::prevent;
 
 /// `BPF_PROG_TYPE_LSM` (`include/uapi/linux/bpf.h`).
 const PROGRAM_TYPE_LSM: u32 = 29;
@@ -96,9 +97,12 @@ pub fn examine() -> Report {
     let modules = security_modules();
     checks.push(hooks(modules.as_deref(), &abilities));
     checks.push(uring_check(uring, abilities.hooks()));
+    let fanotify = prevent::check();
+    let asked_by_fanotify = fanotify.is_ok();
+    checks.push(fanotify_check(fanotify, abilities.hooks()));
     checks.extend(others());
     let runs = checks.iter().all(|check| check.state != State::Missing);
-    let abilities = Abilities { uring: Some(uring), ..abilities };
+    let abilities = Abilities { uring: Some(uring), fanotify: asked_by_fanotify, ..abilities };
     let hooks = abilities.asked.as_ref().ok().map(|asked| asked.word());
     Report { kernel: release(), runs, hooks, checks, operations: operations(&abilities) }
 }
@@ -200,6 +204,22 @@ fn uring_check(seen: bool, lsm: bool) -> Check {
     };
     let found = "opens through it are not seen on this kernel".to_owned();
     Check { name, state: State::Less, found, remedy: Some(remedy.to_owned()) }
+}
+
+/// Whether the kernel asks guard before marked files are opened.
+fn fanotify_check(asked: std::io::Result<()>, hooks: bool) -> Check {
+    let name = "questions before opens (fanotify)";
+    let (state, found, remedy) = match asked {
+        Ok(()) if hooks => (State::Good, "to be had, and not needed: security hooks are asked".to_owned(), None),
+        Ok(()) => (State::Good, "protected files that exist are marked, and their opens fail".to_owned(), None),
+        Err(error) if hooks => (State::Good, format!("{error}; not needed: security hooks are asked"), None),
+        Err(error) => {
+            let remedy =
+                "a kernel with CONFIG_FANOTIFY_ACCESS_PERMISSIONS, and CAP_SYS_ADMIN in the host's user namespace";
+            (State::Less, format!("{error}: what is denied is contained"), Some(remedy.to_owned()))
+        }
+    };
+    Check { name, state, found, remedy }
 }
 
 /// What else is on the security hooks: where several may refuse, an EPERM need not be guard's.

@@ -9,6 +9,7 @@ mod kill;
 mod lag;
 mod mounts;
 mod pipes;
+mod prevented;
 mod reload;
 pub mod request;
 mod standing;
@@ -40,6 +41,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::control::types::Reloads;
 use crate::kernel::{Asked, Gauge, Kernel, Settings, Target};
 use crate::policy::{Compiled, Own, RuleInfo, Source, Whole};
+use crate::prevent::Prevention;
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
 use crate::record::stream::{Audience, Stream, Told};
@@ -123,7 +125,7 @@ pub struct Watch<'a> {
     own: Arc<Own>,
     pipes: Pipes,
     mounts: Mounts,
-    policy: Compiled,
+    policy: Arc<Compiled>,
     generation: u32,
     policies: VecDeque<(u32, Arc<Vec<RuleInfo>>)>,
     mode: Mode,
@@ -167,6 +169,8 @@ pub struct Watch<'a> {
     /// Records of before this moment, in nanoseconds since boot, are told by somebody else.
     from: u64,
     standing: Standing,
+    /// What has opens fail before they happen, where no security hook does.
+    prevention: Option<Prevention>,
 }
 
 impl<'a> Watch<'a> {
@@ -191,6 +195,8 @@ impl<'a> Watch<'a> {
         let unenforced = unseen::check(&policy, &kernel.abilities(), settings.degrade)?;
         let (verdicts, bulk) = kernel.take_rings()?;
         let mounts = Mounts::watch(&mut kernel)?;
+        let policy = Arc::new(policy);
+        let prevention = prevented::start(settings, &mut kernel, &policy);
         give_back_memory();
         Ok(Self {
             kernel,
@@ -231,6 +237,7 @@ impl<'a> Watch<'a> {
             more: false,
             from: 0,
             standing: Standing::default(),
+            prevention,
         })
     }
 
@@ -298,6 +305,11 @@ impl<'a> Watch<'a> {
                     self.publish(&event, Some(member.tree));
                 }
                 if let Some(places) = self.kernel.places(member.tree) {
+                    self.prevent_for(
+                        member.tree,
+                        &places.repo[..places.repo_len as usize],
+                        &places.home[..places.home_len as usize],
+                    );
                     self.import(member.tree, &places.repo[..places.repo_len as usize]);
                 }
             }
@@ -312,6 +324,7 @@ impl<'a> Watch<'a> {
     pub fn enter_root(&mut self, pid: u32, mut member: Member, repo: &[u8], home: &[u8]) -> anyhow::Result<()> {
         self.add_mounts_of(pid);
         self.kernel.set_places(member.tree, repo, home)?;
+        self.prevent_for(member.tree, repo, home);
         self.import(member.tree, repo);
         // Until its exec it runs guard itself, which is of no class.
         member.classes[self.kernel.active_place()].generation = self.generation;
@@ -385,6 +398,7 @@ impl<'a> Watch<'a> {
                 ready = verdicts => ready?.clear_ready(),
                 ready = bulk => ready?.clear_ready(),
                 () = self.mounts.changed() => self.look_at_mounts(),
+                () = prevented::refused(self.prevention.as_ref()) => {}
             }
         }
         self.drain();
@@ -395,6 +409,7 @@ impl<'a> Watch<'a> {
     /// some are left for the next time.
     pub fn drain(&mut self) {
         self.gauges.iter().for_each(Gauge::look);
+        self.take_refused();
         self.more = true;
         for _ in 0..BATCHES {
             self.drain_verdicts();
@@ -545,6 +560,7 @@ impl<'a> Watch<'a> {
             ..Tree::default()
         };
         self.trees.insert(head.tree, tree);
+        self.prevent_for(head.tree, top.as_os_str().as_bytes(), &home);
         self.import(head.tree, top.as_os_str().as_bytes());
     }
 
@@ -633,6 +649,7 @@ impl<'a> Watch<'a> {
                 self.calls.remove(call);
             }
             self.kernel.forget_tree(id, tree.calls);
+            self.prevent_no_more(id);
             self.forget_import(id);
         }
     }
@@ -678,6 +695,9 @@ impl<'a> Watch<'a> {
         }
         if self.unmarked > 0 {
             losses.push(("ended-calls-full", std::mem::take(&mut self.unmarked)));
+        }
+        if let Some(lost) = self.prevention.as_ref().map(Prevention::untold).filter(|lost| *lost > 0) {
+            losses.push((prevented::LOSS, lost));
         }
         if self.garbled > 0 {
             losses.push(("garbled", std::mem::take(&mut self.garbled)));

@@ -63,7 +63,9 @@ pub fn serve(folder: &Path) {
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split(' ').collect();
         match words[..] {
-            ["open", milliseconds] => open(folder, time(milliseconds)),
+            ["open", milliseconds] => open(&folder.join(FILE), time(milliseconds)),
+            ["open-noted", milliseconds] => open(&folder.join(NOTED), time(milliseconds)),
+            ["open-refused", milliseconds] => refused(&folder.join(NOTED), time(milliseconds)),
             ["exec", milliseconds] => exec(folder, time(milliseconds)),
             ["spawn", milliseconds] => spawn(folder, time(milliseconds)),
             ["connect", milliseconds] => connect(time(milliseconds)),
@@ -94,9 +96,16 @@ fn repeat(time: Duration, size: u32, mut operation: impl FnMut()) {
     println!("{} {count}", quartile(&mut batches));
 }
 
-fn open(folder: &Path, time: Duration) {
-    let path = folder.join(FILE);
-    repeat(time, 100, || drop(File::open(&path).expect("the file can be opened")));
+fn open(path: &Path, time: Duration) {
+    repeat(time, 100, || drop(File::open(path).expect("the file can be opened")));
+}
+
+/// An open that must fail.
+fn refused(path: &Path, time: Duration) {
+    repeat(time, 100, || {
+        let error = File::options().write(true).open(path).expect_err("it is refused");
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM));
+    });
 }
 
 /// `fork`, `execve` and `wait`, and no other system call.

@@ -4,6 +4,7 @@
 mod events;
 mod kernel;
 mod loops;
+mod marks;
 mod policies;
 mod table;
 mod top;
@@ -32,7 +33,7 @@ struct Options {
     #[arg(long, default_value_t = 9)]
     rounds: usize,
     /// What cargo says to every bench program
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, global = true)]
     bench: bool,
     #[command(subcommand)]
     part: Option<Part>,
@@ -46,6 +47,8 @@ enum Part {
     Work { folder: PathBuf },
     /// Only what `guard top` takes
     Top,
+    /// Only what marked files cost
+    Marks,
     /// Opens files as fast as it can, or as often as it is told to
     #[command(hide = true)]
     Flood { folder: PathBuf, seconds: f64, rate: u64 },
@@ -59,6 +62,11 @@ fn main() -> ExitCode {
         Some(Part::Top) => {
             let mut bench = Bench::new(options.rounds);
             bench.top();
+            table::print(&bench.table);
+        }
+        Some(Part::Marks) => {
+            let mut bench = Bench::new(options.rounds);
+            bench.marks();
             table::print(&bench.table);
         }
         None => return if Bench::new(options.rounds).run() { ExitCode::SUCCESS } else { ExitCode::FAILURE },
@@ -108,6 +116,7 @@ impl Bench {
         self.policies();
         self.start_up();
         self.at_rest();
+        self.marks();
         self.top();
         let exact = self.events();
         table::print(&self.table);
@@ -275,6 +284,11 @@ impl Bench {
         self.notes.push(format!(
             "The daemon's maps take {maps:.0} MiB of kernel memory beside that, the policy's tables not counted."
         ));
+    }
+
+    /// What it costs to be asked before files are opened.
+    fn marks(&mut self) {
+        self.table.extend(marks::measure(&self.scratch, self.rounds));
     }
 
     /// What `guard top` takes with 200 sessions and 50,000 events a second.

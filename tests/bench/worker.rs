@@ -116,7 +116,8 @@ pub fn daemon_with(scratch: &Scratch, policy: &Path, json: bool) -> Guard {
 /// `guard run`, up to and with its `--`.
 pub fn run(scratch: &Scratch, policy: &str) -> Command {
     let mut command = Command::new(binary());
-    command.arg("run").arg("--policy").arg(scratch.join(policy));
+    // Looking for files to be marked would take a part of what is measured; that has its own measure.
+    command.args(["run", "--without-fanotify", "--policy"]).arg(scratch.join(policy));
     command
 }
 
@@ -156,6 +157,15 @@ impl Worker {
         let mut alone = work(None, scratch.path()).spawn().expect("a worker starts");
         let (orders, answers) = (alone.stdin.take().expect("a pipe"), alone.stdout.take().expect("a pipe"));
         Self { guard, alone: Some(alone), orders, answers: BufReader::new(answers) }.ready()
+    }
+
+    /// Starts this program by another path, for a daemon that runs.
+    pub fn of(scratch: &Scratch, program: &Path) -> Self {
+        let mut command = Command::new(program);
+        command.arg("work").arg(scratch.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut alone = command.spawn().expect("a worker starts");
+        let (orders, answers) = (alone.stdin.take().expect("a pipe"), alone.stdout.take().expect("a pipe"));
+        Self { guard: None, alone: Some(alone), orders, answers: BufReader::new(answers) }.ready()
     }
 
     /// Starts it under the guard that `front` begins.

@@ -42,6 +42,8 @@ pub struct Guard {
     patience: Duration,
     /// Where the daemon's pins go, if there are any.
     pins: Option<PathBuf>,
+    /// Whether it is asked before protected files are opened.
+    fanotify: bool,
 }
 
 impl Guard {
@@ -68,6 +70,7 @@ impl Guard {
             flags: Vec::new(),
             patience: PATIENCE,
             pins: None,
+            fanotify: false,
         }
     }
 
@@ -100,6 +103,12 @@ impl Guard {
     #[must_use]
     pub fn standing(self, pins: &Path) -> Self {
         Self { pins: Some(pins.to_owned()), ..self }
+    }
+
+    /// Is asked before protected files are opened. Without it, what other backends do can be seen by itself.
+    #[must_use]
+    pub fn fanotify(self) -> Self {
+        Self { fanotify: true, ..self }
     }
 
     /// The same job, under `guard run`.
@@ -160,6 +169,9 @@ impl Guard {
         command.push(self.policy.clone().into());
         if self.recorded {
             command.extend(["--events".into(), self.events.clone().into()]);
+        }
+        if !self.fanotify {
+            command.push("--without-fanotify".into());
         }
         command.extend(self.flags.iter().cloned());
         command

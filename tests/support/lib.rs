@@ -10,6 +10,7 @@ pub mod dist;
 pub mod guard;
 pub mod http;
 pub mod kernel;
+pub mod marks;
 pub mod model;
 pub mod net;
 pub mod overlay;

@@ -12,7 +12,7 @@ use guard_common::words::{Action, Backend, How, Scope};
 use serde_json::{Value, to_value};
 
 /// What user space itself can lose.
-const OWN_LOSSES: [&str; 4] = ["garbled", "not-sent", "not-written", "reader-slow"];
+const OWN_LOSSES: [&str; 5] = ["garbled", "not-sent", "not-told", "not-written", "reader-slow"];
 
 fn page() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/events.md");

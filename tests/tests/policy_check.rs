@@ -276,7 +276,7 @@ fn the_readme_says_of_each_operation_what_guard_itself_does() {
     let mut rows = 0;
     let unasked = || Err(Unasked::Unwanted);
     for (asked, uring, column) in [(unasked(), false, 2), (unasked(), true, 3), (Ok(Asked::Module), true, 4)] {
-        let abilities = Abilities { asked, without: Vec::new(), uring: Some(uring) };
+        let abilities = Abilities { asked, without: Vec::new(), uring: Some(uring), fanotify: true };
         for hold in holds(&abilities) {
             let what = hold.what.replace("opening a file to read through", "the same through");
             // Reading and writing through io_uring share a row.
@@ -293,9 +293,9 @@ fn the_readme_says_of_each_operation_what_guard_itself_does() {
             rows += 1;
         }
     }
-    assert_eq!(rows, (13 + 13 + 14) + 3 * (1 + 23));
+    assert_eq!(rows, (15 + 15 + 14) + 3 * (1 + 23));
     // By the other way one row differs, as a note of it says.
-    let of = |asked| holds(&Abilities { asked: Ok(asked), without: Vec::new(), uring: Some(true) });
+    let of = |asked| holds(&Abilities { asked: Ok(asked), without: Vec::new(), uring: Some(true), fanotify: true });
     let pairs = of(Asked::Module).into_iter().zip(of(Asked::ModifiedReturn));
     let different: Vec<&str> = pairs.filter(|(one, other)| one.how != other.how).map(|(one, _)| one.what).collect();
     assert_eq!(different.len(), 1, "{different:?}");

@@ -32,6 +32,7 @@ use crate::alert::{Way, helper};
 use crate::kernel::Settings;
 use crate::logs::{self, Format};
 use crate::policy::{Failure, Own, Source, Whole, default_text, named, shipped, source};
+use crate::prevent::backstop;
 use crate::record::Sink;
 
 /// Exit code when guard itself fails; as `env` and `timeout` use it.
@@ -70,6 +71,9 @@ enum Command {
     /// Show notifications on a user's desktop
     #[command(name = helper::NAME, hide = true)]
     ShowNotices(notices::Notices),
+    /// Let everybody pass who waits, should guard be stopped
+    #[command(name = backstop::NAME, hide = true)]
+    Backstop,
     /// Write the manual pages
     #[command(hide = true)]
     Man(man::Man),
@@ -104,6 +108,10 @@ struct Common {
     /// prevented, and some is not seen
     #[arg(long)]
     without_hooks: bool,
+    /// Do not be asked (by fanotify) before protected files are opened, where the security hooks are not: what is denied is then
+    /// contained, not prevented
+    #[arg(long)]
+    without_fanotify: bool,
     /// Tell whoever works with the agent when something is denied
     #[arg(long, value_name = "WAY", value_enum, value_delimiter = ',')]
     notify: Vec<Way>,
@@ -169,6 +177,7 @@ impl Common {
             debug: self.debug,
             degrade: self.degrade,
             without_hooks: self.without_hooks,
+            fanotify: !self.without_fanotify,
             ..Settings::default()
         }
     }
@@ -225,6 +234,7 @@ pub fn main() -> ExitCode {
         Command::Policy(policy) => policy.run(),
         Command::Completions(completions) => completions.run(),
         Command::ShowNotices(notices) => Ok(notices.run()),
+        Command::Backstop => Ok(backstop::run()),
         Command::Man(man) => man.run(),
     };
     result.unwrap_or_else(|error| {

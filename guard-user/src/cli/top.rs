@@ -47,6 +47,9 @@ pub struct Top {
     /// Leave the kernel's security hooks alone, as where there are none
     #[arg(long, requires = "standalone")]
     without_hooks: bool,
+    /// Do not be asked before protected files are opened
+    #[arg(long, requires = "standalone")]
+    without_fanotify: bool,
     /// Play a record that --events made, with its own timing; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]
     replay: Option<PathBuf>,
@@ -129,6 +132,7 @@ impl Top {
                 audit: self.audit,
                 degrade: self.degrade,
                 without_hooks: self.without_hooks,
+                without_fanotify: self.without_fanotify,
                 notify: Vec::new(),
                 log: LogOptions::default(),
                 debug: false,

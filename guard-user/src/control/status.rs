@@ -112,6 +112,7 @@ pub fn machine(api: &Api, snapshot: &Snapshot) -> Machine {
         reloads: snapshot.reloads.clone(),
         store_lag_seconds: snapshot.store_lag_seconds,
         webhook: snapshot.webhook.clone().map(webhook),
+        marks: snapshot.marks.clone(),
         clients: Clients {
             connections: api.limits.open(),
             streams: api.stream.readers(),

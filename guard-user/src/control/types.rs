@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::prevent::Marks;
+
 /// Counts by a word.
 pub type Counts = BTreeMap<String, u64>;
 
@@ -27,7 +29,7 @@ pub struct Status {
     pub mode: String,
     /// The policy in force.
     pub policy: PolicyInForce,
-    /// The backends in use, the strongest first: `lsm`, `cgroup`, `signal`.
+    /// The backends in use, the strongest first: `lsm`, `fanotify`, `cgroup`, `signal`.
     pub backends: Vec<String>,
     /// Operations that the policy denies and this kernel does not show.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -117,6 +119,9 @@ pub struct Machine {
     /// Events that are sent to a webhook; absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<Webhook>,
+    /// Files whose opens guard is asked about; absent where it is not asked by fanotify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<Marks>,
     /// Clients of this API.
     pub clients: Clients,
 }

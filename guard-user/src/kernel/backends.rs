@@ -114,6 +114,8 @@ pub struct Abilities {
     /// What is done through `io_uring` is seen where no security hook is asked ([`sees_uring`]); `None` where nothing is to
     /// be said of it.
     pub uring: Option<bool>,
+    /// Where no security hook is asked, opens of protected files are asked about by fanotify.
+    pub fanotify: bool,
 }
 
 /// [`Hold::what`] of execs that only their words tell apart, which are not there yet when the kernel asks.
@@ -130,7 +132,7 @@ impl Abilities {
             without.extend(missing.map(|hook| hook.name));
             without.dedup();
         }
-        Self { asked, without, uring: None }
+        Self { asked, without, uring: None, fanotify: false }
     }
 
     /// Whether security hooks are asked.
@@ -204,6 +206,14 @@ const BY_SIGNAL: [Hold; 7] = [
     ),
 ];
 
+/// What is opened that guard has found before, and had time to mark: when the session began, or when it appeared.
+const MARKED: [(Op, &str); 2] = [
+    (Op::Read, "opening a file to read that guard has marked"),
+    (Op::Write, "opening a file to write that guard has marked"),
+];
+/// [`Hold::how`] of that by fanotify.
+const BY_MARK: &str = "prevented";
+
 /// What is so where security hooks are asked.
 const BY_LSM: [Hold; 8] = [
     hold(Op::Exec, "executing a program", Reach::Prevented, Backend::Lsm, "prevented where its path decides"),
@@ -233,6 +243,9 @@ const BY_LSM: [Hold; 8] = [
 pub fn holds(abilities: &Abilities) -> Vec<Hold> {
     let mut holds = ALWAYS.to_vec();
     holds.extend_from_slice(if abilities.hooks() { &BY_LSM } else { &BY_SIGNAL });
+    if abilities.fanotify && !abilities.hooks() {
+        holds.extend(MARKED.map(|(op, what)| hold(op, what, Reach::Prevented, Backend::Fanotify, BY_MARK)));
+    }
     holds.extend(BY_HOOK.iter().map(|by| {
         let (reach, backend, how) = match abilities.asked {
             Ok(_) if abilities.without.contains(&by.hook) => (Reach::NotSeen, Backend::None, NOT_SEEN),

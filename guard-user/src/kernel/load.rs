@@ -33,6 +33,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gu
 const PROGRAMS_PER_CPU: u32 = 4;
 /// Maps that whoever takes over from this guard needs.
 const TO_PIN: [&str; 8] = ["MEMBERS", "PLACES", "ENDED_CALLS", "PIPES", "PHASES", "COUNTERS", "VERDICTS", "BULK"];
+/// Maps that say who is guarded, for who judges beside the programs.
+pub const JUDGED_BY: [&str; 5] = ["MEMBERS", "PLACES", "PHASES", "RECLASSED", "ENDED_CALLS"];
+/// The hook that is asked before a file is opened.
+const FILE_HOOK: &str = "file_open";
 /// Inner maps of different sizes may replace each other.
 const BPF_F_INNER_MAP: u32 = 0x1000;
 
@@ -54,6 +58,8 @@ pub struct Settings {
     pub degrade: bool,
     /// Leave the security hooks alone, as on a kernel that has none.
     pub without_hooks: bool,
+    /// Where the security hooks are not asked about files, be asked by fanotify about those that are protected.
+    pub fanotify: bool,
     /// Have the kernel measure how long programs run: all of the machine's, as long as this one is loaded.
     pub program_stats: bool,
     /// Number of the first policy: above those of a guard that is taken over.
@@ -72,6 +78,7 @@ impl Default for Settings {
             debug: false,
             degrade: false,
             without_hooks: false,
+            fanotify: false,
             program_stats: false,
             generation: 1,
             own: Arc::default(),
@@ -103,6 +110,10 @@ pub struct Kernel {
     asked: Result<Asked, Unasked>,
     /// Processes that can be guarded at once.
     pub max_processes: u32,
+    /// Maps that are needed by who judges beside the programs, in the order of [`JUDGED_BY`].
+    judged_by: Option<[OwnedFd; JUDGED_BY.len()]>,
+    /// Opens of protected files are asked about by fanotify.
+    fanotify: bool,
     /// As long as it is open, the kernel measures.
     stats: Option<OwnedFd>,
     /// Maps to be pinned, where anything is.
@@ -174,12 +185,17 @@ impl Kernel {
             .context("the kernel refused guard's maps")?;
         let to_pin = TO_PIN.into_iter().map(|name| Ok((name, descriptor(&ebpf, name)?)));
         let to_pin = to_pin.collect::<anyhow::Result<_>>()?;
+        let judged_by = JUDGED_BY.map(|name| descriptor(&ebpf, name));
+        let [members, places, phases, reclassed, ended_calls] = judged_by;
+        let judged_by = [members?, places?, phases?, reclassed?, ended_calls?];
         let hooks = Hooks::new(&asked, OBJECT, &ebpf, functions)?;
         let own_maps = OwnMaps::of(&mut ebpf, policy.meta().own_rule != NO_OWN_RULE)?;
         let mut kernel = Self {
             to_pin,
             pins: None,
             left: BTreeMap::new(),
+            judged_by: Some(judged_by),
+            fanotify: false,
             members: HashMap::try_from(take(&mut ebpf, "MEMBERS")?)?,
             places: HashMap::try_from(take(&mut ebpf, "PLACES")?)?,
             ended_calls: HashMap::try_from(take(&mut ebpf, "ENDED_CALLS")?)?,
@@ -230,7 +246,24 @@ impl Kernel {
     #[must_use]
     pub fn backends(&self) -> Vec<Backend> {
         let lsm = self.programs.on_hooks().then_some(Backend::Lsm);
-        lsm.into_iter().chain([Backend::Cgroup, Backend::Signal]).collect()
+        let fanotify = self.fanotify.then_some(Backend::Fanotify);
+        lsm.into_iter().chain(fanotify).chain([Backend::Cgroup, Backend::Signal]).collect()
+    }
+
+    /// Whether a security hook is asked before a file is opened.
+    #[must_use]
+    pub fn asked_about_files(&self) -> bool {
+        self.asked.is_ok() && !self.programs.refused().iter().any(|(hook, _)| *hook == FILE_HOOK)
+    }
+
+    /// Gives away, once, the maps that are needed to judge opens beside the programs, in the order of [`JUDGED_BY`].
+    pub fn take_judged_by(&mut self) -> Option<[OwnedFd; JUDGED_BY.len()]> {
+        self.judged_by.take()
+    }
+
+    /// Opens of protected files are asked about by fanotify from now on.
+    pub fn asked_by_fanotify(&mut self) {
+        self.fanotify = true;
     }
 
     /// How security hooks are asked, if they are.
@@ -243,7 +276,7 @@ impl Kernel {
     #[must_use]
     pub fn abilities(&self) -> Abilities {
         let without = self.programs.refused().iter().map(|(hook, _)| *hook).collect();
-        Abilities { asked: self.asked.clone(), without, uring: Some(self.sees_uring) }
+        Abilities { asked: self.asked.clone(), without, uring: Some(self.sees_uring), fanotify: self.fanotify }
     }
 
     /// Has the programs in place that a policy needs, before it is [put in force](Self::install).

@@ -25,7 +25,7 @@ pub use asked::{Asked, Unasked, how_asked, security_modules};
 pub use backends::{Abilities, EXEC_BY_WORDS, Hold, OTHER_FAMILIES, Reach, blind, holds, sees_uring};
 pub use gauge::Gauge;
 pub use left::Left;
-pub use load::{Kernel, ProgramRun, Ring, Settings};
+pub use load::{JUDGED_BY, Kernel, ProgramRun, Ring, Settings};
 pub use offsets::{find as find_offsets, kernel_types};
 pub use pins::{Folder, Pins};
 pub use preemption::can_be_switched_off as can_do_without_preemption;

@@ -1,6 +1,7 @@
 //! From an understood policy to the blocks that the kernel gets.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use guard_common::table::{
@@ -18,6 +19,7 @@ use super::failure::{Finding, Problem};
 use super::family::{self, Built, Excess, Family};
 use super::net::{Net, Target};
 use super::pattern::Pattern;
+use super::protected::Protected;
 use super::rule::{Kind, Policy, Rule};
 
 /// A policy, ready for the kernel.
@@ -40,6 +42,8 @@ pub struct Compiled {
     pub sizes: Vec<Size>,
     /// How long compiling took.
     pub took: Duration,
+    /// Which files it means when it denies.
+    pub(super) protected: Protected,
 }
 
 /// What events and people are told of a rule.
@@ -133,6 +137,12 @@ impl Compiled {
         }) || self.refuses_by_default(op)
     }
 
+    /// Where files may lie whose reading or writing rules deny by absolute paths: folders, or the files themselves.
+    #[must_use]
+    pub fn protected_places(&self) -> &[PathBuf] {
+        &self.protected.places
+    }
+
     /// Whether `op` is refused where no rule matches.
     #[must_use]
     pub fn refuses_by_default(&self, op: Op) -> bool {
@@ -206,6 +216,7 @@ pub fn compile(
         warnings: Vec::new(),
         sizes: writer.sizes,
         took,
+        protected: Protected::of(policy),
     })
 }
 

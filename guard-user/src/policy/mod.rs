@@ -27,6 +27,7 @@ mod lint;
 mod net;
 mod own;
 mod pattern;
+mod protected;
 pub mod question;
 mod reach;
 mod reading;

@@ -78,6 +78,14 @@ impl Compiled {
     }
 }
 
+impl<'a> Tables<'a> {
+    /// The policy that decides.
+    #[must_use]
+    pub fn policy(&self) -> &'a Compiled {
+        self.compiled
+    }
+}
+
 impl Tables<'_> {
     /// What follows is attempted by a process that runs `exe`; before, by one that no rule's `by` names.
     pub fn run_by(&mut self, exe: &[u8], places: &Places<'_>) {
@@ -192,6 +200,54 @@ impl Tables<'_> {
             .filter(|&&op| bit(op) & (MOVED | BROUGHT) != 0)
             .filter(denies)
             .fold(0, |all, &op| all | bit(op))
+    }
+
+    /// What follows is attempted by `who`.
+    pub fn judge_as(&mut self, who: Who) {
+        self.who = who;
+    }
+
+    /// Whether reading or writing the file at `path` could be refused to somebody, by a rule that means such files and does
+    /// not only take them along with all around them.
+    pub fn protects(&mut self, path: &[u8], places: &Places<'_>) -> bool {
+        if self.collect(&Object::Path(path), places) != 0 {
+            return false;
+        }
+        let attempts =
+            [Op::Read, Op::Write].into_iter().flat_map(|op| Scope::ALL.iter().map(move |&scope| (op, scope)));
+        attempts.into_iter().any(|(op, scope)| self.refused_to_somebody(op, scope, path, places))
+    }
+
+    /// Whether a rule denies what was collected before one allows it to everybody.
+    fn refused_to_somebody(&self, op: Op, scope: Scope, path: &[u8], places: &Places<'_>) -> bool {
+        let meta = self.compiled.meta();
+        for word in 0..(meta.words as usize).min(RULE_WORDS) {
+            let mut holds = holding(meta, &self.walk.matches, op as u32, scope as u32, 0, word);
+            let phases = meta.phase.iter().take(meta.phases as usize).fold(u64::MAX, |all, phase| all & phase[word]);
+            let for_all = !meta.by[word] & phases;
+            while holds != 0 {
+                let bit = holds & holds.wrapping_neg();
+                let number = word * 64 + holds.trailing_zeros() as usize;
+                let denies = meta.denies[word] & bit != 0;
+                if denies && !self.compiled.protected.sweeps(number, path, places) {
+                    return true;
+                }
+                if !denies && for_all & bit != 0 {
+                    return false;
+                }
+                holds &= !bit;
+            }
+        }
+        false
+    }
+
+    /// Whether something may lie in `folder` that the policy [protects](Self::protects).
+    pub fn may_protect_inside(&mut self, folder: &[u8], places: &Places<'_>) -> bool {
+        let wanted = bit(Op::Read) | bit(Op::Write);
+        self.compiled.protected.floats
+            || Scope::ALL.iter().any(|&scope| {
+                self.inside(folder, scope, places).is_some_and(|inside| (inside.all | inside.some) & wanted != 0)
+            })
     }
 
     /// The agent whose executable `exe` is.

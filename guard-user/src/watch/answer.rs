@@ -9,6 +9,7 @@ use super::request::{By, Change, Done, Refused, Request, Snapshot};
 use super::{Tally, Tree, Watch};
 use crate::control::types::{self, Call, Counts, PolicyInForce, Program, Protection, Session, SessionDetail};
 use crate::kernel::{ProgramRun, Reach, holds};
+use crate::prevent::Prevention;
 use crate::record::clock;
 use crate::record::event::{Event, Process};
 use crate::record::webhook::Webhook;
@@ -140,6 +141,7 @@ impl Watch<'_> {
             backends: self.kernel.backends().into_iter().map(|backend| backend.word().to_owned()).collect(),
             unenforced: self.unenforced.iter().map(|&op| op.to_owned()).collect(),
             protection: self.protection(),
+            marks: self.prevention.as_ref().map(Prevention::marks),
             sessions,
             processes,
             max_processes: u64::from(self.kernel.max_processes),

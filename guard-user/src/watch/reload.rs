@@ -62,7 +62,8 @@ impl Watch<'_> {
         }
         self.policies.push_back((generation, Arc::new(policy.rules.clone())));
         self.mode = policy.mode;
-        self.policy = policy;
+        self.policy = Arc::new(policy);
+        self.prevent_by_this();
         self.leave_policies();
         give_back_memory();
         Ok(())

@@ -7,6 +7,7 @@ use tokio::sync::oneshot::Sender;
 
 use crate::control::types::{PolicyInForce, Program, Protection, Reloads, Session, SessionDetail};
 use crate::policy::{Source, Whole};
+use crate::prevent::Marks;
 use crate::record::webhook::Numbers;
 
 use super::Totals;
@@ -85,6 +86,8 @@ pub struct Snapshot {
     pub unenforced: Vec<String>,
     /// What becomes of what is denied.
     pub protection: Vec<Protection>,
+    /// Files that are marked, where guard is asked by fanotify.
+    pub marks: Option<Marks>,
     /// The sessions, the oldest first.
     pub sessions: Vec<Session>,
     /// Guarded processes.

@@ -14,7 +14,7 @@ const ACTIONS: usize = Action::ALL.len();
 pub const LIFE: [&str; 8] = ["session-start", "session-end", "phase", "fork", "exit", "lost", "gap", "control"];
 
 /// What user space loses, beside what the kernel counts.
-pub const LOSSES: [&str; 3] = ["garbled", "not-written", "not-sent"];
+pub const LOSSES: [&str; 4] = ["garbled", "not-written", "not-sent", "not-told"];
 
 /// Counts of operations by verdict, and of the rest by name.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
