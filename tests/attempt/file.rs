@@ -312,7 +312,7 @@ pub fn spin(until: &Path, file: &Path) -> io::Result<()> {
         drop(File::open(file)?);
         opened += 1;
         if opened.is_multiple_of(BETWEEN) && until.exists() {
-            crate::say(&format!(r#"{{"opened":{opened}}}"#));
+            say(&format!(r#"{{"opened":{opened}}}"#));
             return Ok(());
         }
     }
