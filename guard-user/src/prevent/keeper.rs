@@ -66,6 +66,7 @@ struct Work {
     /// Places whose filesystems can't tell what appears.
     untold: Vec<PathBuf>,
     looked: Option<Instant>,
+    tidied: Option<Instant>,
     failed: Option<Instant>,
     given_up: usize,
 }
@@ -126,6 +127,7 @@ impl Keeper {
                 }
             }
             work.look(&marker, tables);
+            work.tidy(&self.shared.names);
             work.armed = Some(armed);
             self.standing.note(self.shared.names.len(), work.given_up, work.scans.is_empty());
         }
@@ -293,6 +295,27 @@ impl Work {
                 self.given_up += given_up;
             }
             self.scans.pop_front();
+        }
+    }
+
+    /// Forgets names of files that are gone, where there is no room for more: their marks have gone with them.
+    fn tidy(&mut self, names: &Names) {
+        if names.len() < MOST_MARKS || self.tidied.is_some_and(|tidied| tidied.elapsed() < LOOK_AGAIN) {
+            return;
+        }
+        for (file, paths) in names.all() {
+            if !paths.iter().any(|path| leads_to(path, file)) {
+                names.remove(file);
+            }
+        }
+        self.tidied = Some(Instant::now());
+        if names.len() < MOST_MARKS {
+            // Some may not have been marked meanwhile.
+            self.looked = None;
+        } else {
+            tracing::warn!(
+                "{MOST_MARKS} files are marked, as many as can be: of others, what is denied is contained"
+            );
         }
     }
 
