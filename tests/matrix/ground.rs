@@ -230,7 +230,11 @@ impl Ground {
         }
         // Both write to the same file. Sessions that were over when the first was killed end with the second too.
         let new = |events: Events| Events(events.0[before.0.len()..].to_vec());
-        support::stage::until("all is told", || new(daemon.events()).op("session-end").count() >= 4);
+        let deadline = Instant::now() + TELLING;
+        while new(daemon.events()).op("session-end").count() < 4 {
+            assert!(Instant::now() < deadline, "not all is told: {}", new(daemon.events()));
+            std::thread::sleep(Duration::from_millis(100));
+        }
         let Guarded { done, events } = daemon.stop();
         assert_eq!(done.code(), 0, "{}", done.err());
         let events = new(events);
