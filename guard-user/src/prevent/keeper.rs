@@ -151,6 +151,8 @@ impl Keeper {
 
     /// Does what it is told.
     fn obey(&self, policy: &Compiled, tables: &mut Tables<'_>, work: &mut Work) -> Next {
+        let mut next = Next::GoOn;
+        // All of them: it is woken up once for what there is.
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Begin(tree, repo, home) => {
@@ -173,14 +175,14 @@ impl Keeper {
                         work.forget_others(&self.shared.names, tables);
                     }
                 }
-                Command::Changed => return Next::AnotherPolicy,
+                Command::Changed => next = Next::AnotherPolicy,
                 Command::Stop => {
                     self.disarm(work);
                     return Next::Stop;
                 }
             }
         }
-        Next::GoOn
+        next
     }
 
     /// Is asked where there are sessions and something to be refused, and not where there are none.
