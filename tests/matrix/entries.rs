@@ -19,7 +19,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// Makes everything anew: where the kernel does not ask, the attempts succeed.
-fn fresh(place: &Path) {
+pub fn fresh(place: &Path) {
     for folder in ["kept", "open", "denied", "outer", "outer/inner", "open/sub"] {
         let folder = place.join(folder);
         if folder.exists() {

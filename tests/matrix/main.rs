@@ -5,6 +5,7 @@
 //! `cargo xtask vm` runs this in a machine for each kernel, `cargo xtask test` on this machine's own as well.
 
 mod codex;
+mod doctor;
 mod entries;
 mod execs;
 mod ground;
@@ -63,6 +64,7 @@ fn all(filters: &[String]) -> bool {
         policy::CHECKS,
         once::CHECKS,
         codex::CHECKS,
+        doctor::CHECKS,
     ];
     let chosen = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let mut counts = [0, 0];

@@ -24,7 +24,7 @@ pub const CHECKS: &[Check] = &[
 ];
 
 /// A process outside of every tree, waiting.
-fn victim(place: &Path) -> Running {
+pub fn victim(place: &Path) -> Running {
     Job::new(place.join("victim"), place).args(["sleep", "60000"]).start()
 }
 

@@ -39,7 +39,7 @@ impl Service {
         let path = socket.path().with_extension("notify");
         let manager = UnixDatagram::bind(&path).expect("a socket");
         let mut job = Job::new(binary(), stage.path())
-            .args(["daemon", "--no-pins", "--events", "events.jsonl", "--policy"])
+            .args(["daemon", "--no-pins", "--without-fanotify", "--events", "events.jsonl", "--policy"])
             .arg(policy)
             .arg("--socket")
             .arg(socket.path())
