@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::json;
+use support::kernel::hooks;
 use support::net;
 
 use crate::place::Place;
@@ -95,6 +96,9 @@ fn run(options: &Options) -> bool {
     let start = Instant::now();
     let mut suite = Suite::start(options.audit).expect("the suite can be set up");
     let column = suite.column();
+    if !options.json {
+        println!("hooks: {}", hooks());
+    }
     let chosen = |way: &&Way| options.names.is_empty() || options.names.iter().any(|name| name == way.name);
     let mut found = Vec::new();
     let mut well = true;

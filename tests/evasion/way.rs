@@ -230,6 +230,11 @@ impl Way {
         Self { needs, ..self }
     }
 
+    /// Whether a second thread has to be faster than the first.
+    pub fn is_raced(&self) -> bool {
+        self.ends.signal == Outcome::Raced
+    }
+
     /// Expected to end like this under signals and under security hooks.
     pub const fn ends(self, signal: Outcome, lsm: Outcome) -> Self {
         Self { ends: Ends { older: signal, signal, lsm }, ..self }

@@ -2,11 +2,8 @@
 
 use std::fmt::{Display, Formatter, Result};
 use std::fs;
-use std::path::Path;
 
-use serde_json::Value;
-use support::guard::binary;
-use support::run::Job;
+use support::kernel::hooks;
 
 /// A kernel.
 #[derive(Debug)]
@@ -21,13 +18,10 @@ impl Kernel {
     /// The one that runs.
     pub fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-        let done = Job::new(binary(), Path::new("/")).args(["doctor", "--json"]).run();
-        let report: Value =
-            serde_json::from_str(&done.out()).unwrap_or_else(|error| panic!("{error}: {}", done.err()));
         Self {
             release: read("/proc/sys/kernel/osrelease"),
             security: read("/sys/kernel/security/lsm"),
-            hooks: report["hooks"].as_str().unwrap_or("none").to_owned(),
+            hooks: hooks(),
         }
     }
 

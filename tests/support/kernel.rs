@@ -3,6 +3,22 @@
 use std::io;
 use std::path::Path;
 
+use serde_json::Value;
+
+use crate::guard::binary;
+use crate::run::Job;
+
+/// By which way guard says that security hooks ask it here; `none`, if it says that they don't.
+///
+/// # Panics
+/// If it says nothing.
+#[must_use]
+pub fn hooks() -> String {
+    let done = Job::new(binary(), Path::new("/")).args(["doctor", "--json"]).run();
+    let report: Value = serde_json::from_str(&done.out()).unwrap_or_else(|error| panic!("{error}: {}", done.err()));
+    report["hooks"].as_str().unwrap_or("none").to_owned()
+}
+
 /// Fails the test, with the way out, where this machine can't load kernel programs.
 ///
 /// # Panics
