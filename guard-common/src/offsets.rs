@@ -160,7 +160,7 @@ offsets! {
     /// The address itself.
     unix_addr_name = "unix_address.name" optional,
     /// Number of a map.
-    map_id = "bpf_map.id" optional,
+    map_id = "bpf_map.id" required,
     /// Operation of an `io_uring` request.
     io_opcode = "io_kiocb.opcode" optional,
     /// File of an `io_uring` request.

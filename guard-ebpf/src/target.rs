@@ -10,7 +10,7 @@ use guard_common::tree::Member;
 use guard_common::words::{How, Op, Scope};
 
 use crate::attempt::{self, EXECUTABLE, NEW, OLD};
-use crate::kernel::{self, argument, read_or_zero};
+use crate::kernel::{self, argument, read, read_or_zero};
 use crate::lsm::asked;
 use crate::maps::{OWN_MAPS, offset};
 use crate::{act, tree};
@@ -235,9 +235,10 @@ pub fn changing_link(ctx: &LsmContext) -> i32 {
 #[inline(always)]
 pub fn opening_map(ctx: &LsmContext) -> i32 {
     asked(|slot, _| {
-        let number: u32 = read_or_zero(argument(ctx, 0), offset!(map_id));
         // SAFETY: nothing is read from the entry.
-        unsafe { OWN_MAPS.get(number) }.is_some() && attempt::on_own(slot, How::Bpf, Op::Privilege)
+        let is_own = |number: u32| unsafe { OWN_MAPS.get(number) }.is_some();
+        // One that can't be told could be guard's.
+        read(argument(ctx, 0), offset!(map_id)).is_none_or(is_own) && attempt::on_own(slot, How::Bpf, Op::Privilege)
     })
 }
 

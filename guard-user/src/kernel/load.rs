@@ -386,6 +386,7 @@ impl Kernel {
             self.wait_for_runs(place, &inner)?;
             if let Err(error) = reclass(self, place as usize) {
                 self.active.set(1, 0, 0).context("the policy could not be taken back")?;
+                self.own_maps.forget(number);
                 return Err(error);
             }
         }
@@ -609,7 +610,7 @@ impl Kernel {
 /// A descriptor of a map, beside the one that it has.
 fn descriptor(ebpf: &Ebpf, name: &str) -> anyhow::Result<OwnedFd> {
     let map = ebpf.map(name).with_context(|| missing(name))?;
-    let (Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else { bail!("{}", missing(name)) };
+    let data = own::data(map).with_context(|| missing(name))?;
     Ok(data.fd().as_fd().try_clone_to_owned()?)
 }
 

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aya::Ebpf;
-use aya::maps::Map;
 use aya::programs::ProgramError;
 use aya_obj::btf::BtfError;
 use aya_obj::{Function, Object, VerifierLog, copy_instructions};
@@ -24,6 +23,7 @@ use super::bpf::{self, Loadable};
 use super::btf::Types;
 use super::hooks::HOOKS;
 use super::load::raise_memlock;
+use super::own;
 use super::pins::Pins;
 
 /// Where it is tried whether a kernel takes such programs: hardly ever called.
@@ -78,7 +78,8 @@ impl ModifyReturn {
         let types = object.fixup_and_sanitize_btf(types)?.context("the programs have no types")?.to_bytes();
         let types = bpf::load_types(&types).context("the kernel refused the programs' types")?;
         let maps = std::mem::take(&mut object.maps);
-        let made: HashMap<&str, RawFd> = ebpf.maps().filter_map(|(name, map)| Some((name, fd(map)?))).collect();
+        let made: HashMap<&str, RawFd> =
+            ebpf.maps().filter_map(|(name, map)| Some((name, own::data(map)?.fd().as_fd().as_raw_fd()))).collect();
         let text = object.functions.keys().map(|(section, _)| *section).collect();
         let made = |name: &str| made.get(name).copied().with_context(|| format!("map {name} was not made"));
         let maps = maps.iter().map(|(name, map)| Ok((name.as_str(), made(name)?, map)));
@@ -158,17 +159,4 @@ pub fn functions(types: &Types) -> HashMap<&'static str, u32> {
     let named: HashMap<String, &'static str> =
         HOOKS.iter().map(|hook| (Asked::ModifiedReturn.function(hook.name), hook.name)).collect();
     types.functions().filter_map(|(name, id)| Some((*named.get(name)?, id))).collect()
-}
-
-/// The descriptor of a map, of those kinds that the programs have.
-fn fd(map: &Map) -> Option<RawFd> {
-    let (Map::Array(data)
-    | Map::ArrayOfMaps(data)
-    | Map::HashMap(data)
-    | Map::PerCpuArray(data)
-    | Map::RingBuf(data)) = map
-    else {
-        return None;
-    };
-    Some(data.fd().as_fd().as_raw_fd())
 }

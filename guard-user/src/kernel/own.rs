@@ -1,6 +1,6 @@
 //! Maps that no session gets at, not by the kernel's own calls either: those by which guard enforces.
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use aya::Ebpf;
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData};
@@ -18,20 +18,11 @@ impl OwnMaps {
     /// Whatever the kernel says.
     pub fn of(ebpf: &mut Ebpf, protected: bool) -> anyhow::Result<Self> {
         let numbers = ebpf.take_map("OWN_MAPS").context("the programs have no map OWN_MAPS")?;
-        let mut known = match &numbers {
-            Map::HashMap(map) => vec![map.info()?.id()],
-            _ => bail!("OWN_MAPS is not what it should be"),
-        };
+        let own = data(&numbers).context("OWN_MAPS is not what it should be")?;
+        let mut known = vec![own.info()?.id()];
         for (name, map) in ebpf.maps() {
-            let (Map::Array(map)
-            | Map::ArrayOfMaps(map)
-            | Map::HashMap(map)
-            | Map::PerCpuArray(map)
-            | Map::RingBuf(map)) = map
-            else {
-                bail!("nobody knows what the map {name} is");
-            };
-            known.push(map.info()?.id());
+            let data = data(map).with_context(|| format!("nobody knows what the map {name} is"))?;
+            known.push(data.info()?.id());
         }
         let mut own = Self { numbers: HashMap::try_from(numbers)? };
         if protected {
@@ -65,4 +56,17 @@ pub fn array<V: Pod>(entries: u32, flags: u32) -> anyhow::Result<(Array<MapData,
     let data = MapData::create(array, "guard", None)?;
     let number = data.info()?.id();
     Ok((Array::try_from(Map::Array(data))?, number))
+}
+
+/// What is behind a map of those kinds that the programs have.
+#[must_use]
+pub fn data(map: &Map) -> Option<&MapData> {
+    match map {
+        Map::Array(data)
+        | Map::ArrayOfMaps(data)
+        | Map::HashMap(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => Some(data),
+        _ => None,
+    }
 }

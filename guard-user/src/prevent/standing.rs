@@ -9,7 +9,6 @@ use utoipa::ToSchema;
 /// How it stands.
 #[derive(Debug, Default)]
 pub struct Standing {
-    armed: AtomicBool,
     marked: AtomicU64,
     given_up: AtomicU64,
     settled: AtomicBool,
@@ -41,13 +40,11 @@ impl Standing {
     /// It is asked from now on; `behind` is the process behind.
     pub(super) fn arm(&self, behind: u32) {
         self.behind.store(u64::from(behind), Ordering::Relaxed);
-        self.armed.store(true, Ordering::Relaxed);
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// It is asked no more.
     pub(super) fn disarm(&self) {
-        self.armed.store(false, Ordering::Relaxed);
         self.behind.store(0, Ordering::Relaxed);
         self.note(0, 0, false);
     }
