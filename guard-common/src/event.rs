@@ -24,6 +24,9 @@ pub enum Kind {
     Doomed = 7,
     /// Another operation was attempted; body [`Attempt`].
     Attempt = 8,
+    /// A process was moved into a control group that is guarded, and became the root of a tree; body [`Exec`], without words.
+    /// The head is that process's.
+    Moved = 9,
 }
 
 impl Kind {
@@ -39,6 +42,7 @@ impl Kind {
             6 => Self::Enrol,
             7 => Self::Doomed,
             8 => Self::Attempt,
+            9 => Self::Moved,
             _ => return None,
         })
     }

@@ -77,6 +77,8 @@ offsets! {
     binprm_cred = "linux_binprm.cred" required,
     /// What the thread is allowed.
     task_cred = "task_struct.cred" required,
+    /// Real user id.
+    cred_uid = "cred.uid" required,
     /// Effective user id.
     cred_euid = "cred.euid" required,
     /// Capabilities that may be used.
@@ -159,6 +161,14 @@ offsets! {
     unix_addr_len = "unix_address.len" optional,
     /// The address itself.
     unix_addr_name = "unix_address.name" optional,
+    /// What a control group is in its file system.
+    group_node = "cgroup.kn" required,
+    /// The hierarchy of a control group.
+    group_root = "cgroup.root" required,
+    /// Number of a hierarchy; 0 for the unified one.
+    hierarchy_number = "cgroup_root.hierarchy_id" required,
+    /// Number of a control group: the inode number of its folder.
+    node_number = "kernfs_node.id" required,
     /// Number of a map.
     map_id = "bpf_map.id" required,
     /// Operation of an `io_uring` request.

@@ -66,6 +66,8 @@ pub const MEMBER_RUN: u16 = 4;
 pub const MEMBER_SEEDED: u16 = 8;
 /// It has spoken to the network since its last exec.
 pub const MEMBER_NETWORK: u16 = 16;
+/// It is guarded because of its control group, and so is what it forks.
+pub const MEMBER_GROUP: u16 = 32;
 
 /// [`Member::agent`] of a tree that no agent pattern named.
 pub const NO_AGENT: u8 = u8::MAX;
@@ -155,6 +157,7 @@ pub const COUNTERS: &[&str] = &[
     "pipes-full",
     "ended-calls-full",
     "phases-full",
+    "groups-full",
 ];
 
 /// Counters of what the event itself tells already, by a member or by one that is absent: no loss.
@@ -184,6 +187,8 @@ pub const COUNT_PIPES_FULL: u32 = 9;
 pub const COUNT_ENDED_CALLS_FULL: u32 = 10;
 /// A session's new phase could not be stored.
 pub const COUNT_PHASES_FULL: u32 = 11;
+/// A control group whose processes are to be guarded could not be remembered.
+pub const COUNT_GROUPS_FULL: u32 = 12;
 
 #[cfg(feature = "user")]
 mod pod {

@@ -74,7 +74,8 @@ fn is_verdict(head: &Head) -> bool {
 /// may be over.
 #[inline(always)]
 fn is_urgent(head: &Head) -> bool {
-    head.action != Action::Allow as u8 || head.kind == Kind::Enrol as u8 || head.flags & FLAG_AGENT_ENDED != 0
+    let begins = [Kind::Enrol as u8, Kind::Moved as u8].contains(&head.kind);
+    head.action != Action::Allow as u8 || begins || head.flags & FLAG_AGENT_ENDED != 0
 }
 
 /// Begins the slot's record with a head for the current task as `member`, and an empty body of type `T`.

@@ -8,6 +8,7 @@
 //! For a script, the file is the interpreter and the script is among the words; its own file is found elsewhere
 //! ([`crate::script`]).
 
+use aya_ebpf::helpers::bpf_get_current_uid_gid;
 use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::programs::BtfTracePointContext;
@@ -16,7 +17,8 @@ use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV
 use guard_common::table::{FAMILY_ARGV, MAX_PHASES};
 use guard_common::tree::{
     COUNT_ARGV_CUT, COUNT_PHASES_FULL, COUNT_PLACES_FULL, COUNT_SCRATCH_MISSING, COUNT_TREE_FULL, Id, KnownClasses,
-    MAX_ANCHOR, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_NETWORK, MEMBER_RUN, MEMBER_SEEDED, Member, Places, id_of,
+    MAX_ANCHOR, MEMBER_AGENT, MEMBER_GROUP, MEMBER_LABELLED, MEMBER_NETWORK, MEMBER_RUN, MEMBER_SEEDED, Member,
+    Places, id_of,
 };
 use guard_common::walk::{ARGV_PIECE, ARGV_PIECES, FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
 use guard_common::words::{Op, Scope};
@@ -25,7 +27,7 @@ use crate::kernel::{self, masked, read_or_zero};
 use crate::maps::{HOMES, MEMBERS, PHASES, PLACES, SLOT_EXEC, count, host_wide, offset, slot, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, AFTER_NAME, Verdict};
-use crate::{act, emit, inherited, names, pipe, script, tree};
+use crate::{act, emit, group, inherited, names, pipe, script, tree};
 
 /// Where the first word of a command line is read to, to find its length and base name.
 const FIRST_WORD_MAX: u32 = 3584;
@@ -152,7 +154,7 @@ extern "C" fn locate(slot: u32, file: u64, kind: u32) -> u32 {
     let image = unsafe { &mut (*work).image };
     let enrols = kind == Kind::Enrol as u32;
     if enrols {
-        image.member = NOBODY;
+        image.member = tree::NOBODY;
     }
     let judged = verdict::begin(slot, &image.member);
     if !judged && enrols {
@@ -177,7 +179,7 @@ extern "C" fn locate(slot: u32, file: u64, kind: u32) -> u32 {
     image.before = u32::from(image.member.flags);
     image.scope = u32::from(image.member.scope);
     image.time = emit::now();
-    image.classes = [UNCLASSED; 2];
+    image.classes = tree::NOBODY.classes;
     image.body = Exec::NOTHING;
     1
 }
@@ -208,25 +210,8 @@ extern "C" fn recognise(slot: u32, kind: u32) -> u32 {
     let agent = verdict::agent(slot, Scope::Harness as u8).map_or(NOT_AN_AGENT, u32::from);
     // SAFETY: as above.
     unsafe { (*work).image.agent = agent };
-    u32::from(agent != NOT_AN_AGENT || kind != Kind::Enrol as u32)
+    u32::from(agent != NOT_AN_AGENT || kind != Kind::Enrol as u32 || group::is_guarded())
 }
-
-/// No member.
-const NOBODY: Member = Member {
-    tree: 0,
-    call: 0,
-    start: 0,
-    agent: 0,
-    scope: 0,
-    flags: 0,
-    _pad: 0,
-    image: 0,
-    exe: 0,
-    classes: [UNCLASSED; 2],
-};
-
-/// Classes that are not known.
-const UNCLASSED: KnownClasses = KnownClasses { classes: 0, generation: 0, _pad: 0 };
 
 /// Begins the record, with the executable's path.
 #[unsafe(no_mangle)]
@@ -280,7 +265,7 @@ extern "C" fn join(slot: u32, kind: u32) -> u32 {
         image.body.cwd_len = emit::append_path(slot, cwd.start());
     }
     if kind == Kind::Enrol as u32 {
-        set_places(slot, image.member.tree, cwd);
+        set_places(slot, image.member.tree, cwd, bpf_get_current_uid_gid() as u32);
     } else {
         image.member.image = id_of(tgid, image.time);
         image.member.exe = image.dentry;
@@ -484,6 +469,10 @@ fn become_agent(member: &mut Member, agent: u32, tgid: u32) {
         member.agent = agent as u8;
         member.call = 0;
         member.flags |= MEMBER_AGENT;
+        if member.flags & MEMBER_GROUP != 0 {
+            // All else in its control group is a tool's work.
+            member.scope = Scope::Harness as u8;
+        }
     }
 }
 
@@ -499,8 +488,15 @@ extern "C" fn enrol(slot: u32) -> u32 {
     image.member.tree = id_of(tgid, start);
     image.member.start = start;
     image.member.agent = image.agent as u8;
-    image.member.scope = Scope::Harness as u8;
-    image.member.flags = MEMBER_AGENT;
+    if image.agent == NOT_AN_AGENT {
+        // Guarded because of its control group.
+        image.member.call = image.member.tree;
+        image.member.scope = Scope::Tool as u8;
+        image.member.flags = MEMBER_GROUP;
+    } else {
+        image.member.scope = Scope::Harness as u8;
+        image.member.flags = MEMBER_AGENT;
+    }
     image.member.image = id_of(tgid, image.time);
     image.member.exe = image.dentry;
     image.member.classes = image.classes;
@@ -517,9 +513,9 @@ extern "C" fn enrol(slot: u32) -> u32 {
 }
 
 /// Anchors the tree's `{repo}` at the working folder, whose path the text holds, until user space has found the
-/// repository, and its `{home}` at the home of the user.
+/// repository, and its `{home}` at the home of user `uid`.
 #[inline(always)]
-fn set_places(slot: u32, tree: Id, cwd: Resolved) {
+pub fn set_places(slot: u32, tree: Id, cwd: Resolved, uid: u32) {
     let Some(work) = work(slot) else { return };
     // SAFETY: the slot has one user.
     let (places, text) = unsafe { (&mut (*work).places, (&raw const (*work).walk.text).cast::<u8>()) };
@@ -540,7 +536,6 @@ fn set_places(slot: u32, tree: Id, cwd: Resolved) {
             places.repo_len = len;
         }
     }
-    let uid = aya_ebpf::helpers::bpf_get_current_uid_gid() as u32;
     if let Some(home) = HOMES.get_ptr(uid) {
         // SAFETY: a map value; the sizes are those of both arrays.
         unsafe {
@@ -558,9 +553,9 @@ fn set_places(slot: u32, tree: Id, cwd: Resolved) {
     }
 }
 
-/// Resolves the working folder.
+/// Resolves the working folder of `task`.
 #[inline(always)]
-fn path_of_cwd(slot: u32, task: u64) -> Resolved {
+pub fn path_of_cwd(slot: u32, task: u64) -> Resolved {
     let fs: u64 = read_or_zero(task, offset!(task_fs));
     let dentry: u64 = read_or_zero(fs, offset!(fs_pwd_dentry));
     let mnt: u64 = read_or_zero(fs, offset!(fs_pwd_mnt));

@@ -1,6 +1,6 @@
 //! guard's kernel programs: the entry points. What they do is in the rooms.
 //!
-//! A record's way: hook -> who ([`tree`]) -> what ([`exec`], [`file`], [`inherited`], [`net`], [`entry`], [`target`], by [`path`]) -> [`verdict`]
+//! A record's way: hook -> who ([`tree`], [`group`]) -> what ([`exec`], [`file`], [`inherited`], [`net`], [`entry`], [`target`], by [`path`]) -> [`verdict`]
 //! -> [`act`] -> [`emit`]. The verdict is decided and carried out before anything is told, so a full ring buffer
 //! never changes one.
 #![no_std]
@@ -18,6 +18,7 @@ mod emit;
 mod entry;
 mod exec;
 mod file;
+mod group;
 mod inherited;
 mod kernel;
 mod lsm;
@@ -55,6 +56,21 @@ fn on_exit(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
     syscall::returned(&ctx)
+}
+
+#[btf_tracepoint(function = "cgroup_mkdir")]
+fn on_group_made(ctx: BtfTracePointContext) -> i32 {
+    group::made(&ctx)
+}
+
+#[btf_tracepoint(function = "cgroup_rmdir")]
+fn on_group_removed(ctx: BtfTracePointContext) -> i32 {
+    group::removed(&ctx)
+}
+
+#[btf_tracepoint(function = "cgroup_attach_task")]
+fn on_group_entered(ctx: BtfTracePointContext) -> i32 {
+    group::entered(&ctx)
 }
 
 #[btf_tracepoint(function = "io_uring_complete")]

@@ -84,6 +84,11 @@ pub static BULK: RingBuf = RingBuf::with_byte_size(1 << 23, 0);
 #[map]
 pub static HOOKS: Array<u32> = Array::with_max_entries(1, 0);
 
+/// Control groups whose processes are all guarded, by their number in the unified hierarchy. Preallocated: an entry can be
+/// made where the kernel holds its locks.
+#[map]
+pub static GROUPS: HashMap<u64, u8> = HashMap::with_max_entries(4096, 0);
+
 /// Numbers of the maps that guard itself works with, where it protects them.
 #[map]
 pub static OWN_MAPS: HashMap<u32, u8> = HashMap::with_max_entries(256, BPF_F_NO_PREALLOC);
@@ -138,6 +143,9 @@ pub const SLOT_SYSCALL: u32 = 0;
 pub const SLOT_EXEC: u32 = 1;
 /// Slot of the `io_uring` program.
 pub const SLOT_URING: u32 = 2;
+
+/// Slot of the program for new control groups.
+pub const SLOT_GROUP: u32 = 3;
 
 /// Bytes that a record is put together in; twice the longest that is masked for, so that a masked offset
 /// plus a masked length always stay inside.

@@ -8,7 +8,8 @@
 use aya_ebpf::programs::BtfTracePointContext;
 use guard_common::event::{self, Exit, FLAG_AGENT_ENDED, Kind};
 use guard_common::tree::{
-    COUNT_TREE_FULL, DOOMED_PER_BLOCK, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_RUN, MEMBER_SEEDED, Member, id_of,
+    COUNT_TREE_FULL, DOOMED_PER_BLOCK, KnownClasses, MEMBER_AGENT, MEMBER_GROUP, MEMBER_LABELLED, MEMBER_RUN,
+    MEMBER_SEEDED, Member, NO_AGENT, id_of,
 };
 use guard_common::words::{Action, Backend, Op};
 
@@ -16,12 +17,29 @@ use crate::kernel::{self, read, read_or_zero};
 use crate::maps::{DOOMED, MEMBERS, count, offset};
 use crate::{act, emit, verdict};
 
+/// No member.
+pub const NOBODY: Member = Member {
+    tree: 0,
+    call: 0,
+    start: 0,
+    agent: NO_AGENT,
+    scope: 0,
+    flags: 0,
+    _pad: 0,
+    image: 0,
+    exe: 0,
+    classes: [KnownClasses { classes: 0, generation: 0, _pad: 0 }; 2],
+};
+
 /// The member entry of process `tgid`, copied.
 #[inline(always)]
 pub fn member(tgid: u32) -> Option<Member> {
     // SAFETY: entries are only removed once the process is gone, and this process is running.
     unsafe { MEMBERS.get(tgid) }.copied()
 }
+
+/// Flags that a child has from its parent.
+const INHERITED: u16 = MEMBER_GROUP | MEMBER_LABELLED | MEMBER_SEEDED;
 
 /// `sched_process_fork(parent, child)`: enters the child of a member.
 #[inline(always)]
@@ -41,7 +59,7 @@ pub fn forked(ctx: &BtfTracePointContext) -> i32 {
     if tgid != pid {
         return 0;
     }
-    let mut entry = Member { start, flags: parent.flags & (MEMBER_LABELLED | MEMBER_SEEDED), ..parent };
+    let mut entry = Member { start, flags: parent.flags & INHERITED, ..parent };
     if parent.flags & MEMBER_AGENT != 0 {
         // What the agent itself forks begins a call; the label, if there will be one, names it anew.
         entry.call = id_of(tgid, start);

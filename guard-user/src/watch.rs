@@ -4,6 +4,7 @@
 //! can't reach by itself is finished: the rest of a call that was ended, and what a session leaves behind.
 
 mod answer;
+mod groups;
 mod imports;
 mod kill;
 mod lag;
@@ -33,7 +34,9 @@ use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use bytes::Bytes;
 use guard_common::event::{FLAG_ENFORCED, FLAG_PATH_UNKNOWN};
-use guard_common::tree::{Id, MEMBER_AGENT, MEMBER_RUN, Member, TOLD_IN_EVENTS, id_of};
+use guard_common::tree::{
+    COUNT_VERDICT_RING_FULL, COUNTERS, Id, MEMBER_AGENT, MEMBER_GROUP, MEMBER_RUN, Member, TOLD_IN_EVENTS, id_of,
+};
 use guard_common::words::{Action, Backend, Mode, Op, Scope};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -67,6 +70,9 @@ pub fn ticks() -> Interval {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
+
+/// Members with one of these flags keep their session going.
+const KEEPS_GOING: u16 = MEMBER_AGENT | MEMBER_RUN | MEMBER_GROUP;
 
 /// What is known of a call.
 #[derive(Clone, Debug, Default)]
@@ -117,6 +123,7 @@ fn waitable(ring: RingBuf<MapData>) -> anyhow::Result<AsyncFd<RingBuf<MapData>>>
 }
 
 /// Guards, and tells what happens.
+#[expect(clippy::struct_excessive_bools, reason = "choices and states that have nothing to do with each other")]
 pub struct Watch<'a> {
     kernel: Kernel,
     /// What the policy says, without what is imported.
@@ -131,6 +138,8 @@ pub struct Watch<'a> {
     mode: Mode,
     audit: bool,
     degrade: bool,
+    /// All of the machine is guarded, not what one command starts.
+    host_wide: bool,
     /// Operations that the policy denies and this kernel does not show.
     unenforced: Vec<&'static str>,
     processes: Processes,
@@ -211,6 +220,7 @@ impl<'a> Watch<'a> {
             policy,
             audit,
             degrade: settings.degrade,
+            host_wide: settings.host_wide,
             unenforced,
             processes: Processes::default(),
             calls: HashMap::new(),
@@ -279,7 +289,7 @@ impl<'a> Watch<'a> {
             let member = one.member;
             self.processes.executed(one.pid, member.start, member.start, one.image);
             let tree = self.trees.entry(member.tree).or_default();
-            if member.flags & MEMBER_AGENT != 0 {
+            if member.flags & KEEPS_GOING != 0 {
                 tree.agents.insert(one.pid);
             }
             if member.call != 0 {
@@ -304,17 +314,19 @@ impl<'a> Watch<'a> {
                     let event = self.event_of_start(&member, one.pid, now);
                     self.publish(&event, Some(member.tree));
                 }
-                if let Some(places) = self.kernel.places(member.tree) {
-                    self.prevent_for(
-                        member.tree,
-                        &places.repo[..places.repo_len as usize],
-                        &places.home[..places.home_len as usize],
-                    );
-                    self.import(member.tree, &places.repo[..places.repo_len as usize]);
-                }
+                self.begin_preventing(member.tree);
             }
         }
         Ok(count)
+    }
+
+    /// Has a tree prevented what the policy and its own repository deny, by the places that are known.
+    fn begin_preventing(&mut self, tree: Id) {
+        if let Some(places) = self.kernel.places(tree) {
+            let (repo, home) = (&places.repo[..places.repo_len as usize], &places.home[..places.home_len as usize]);
+            self.prevent_for(tree, repo, home);
+            self.import(tree, repo);
+        }
     }
 
     /// Enters `pid` as the root of a tree of its own, with `repo` and `home` as its places.
@@ -498,7 +510,7 @@ impl<'a> Watch<'a> {
         let allowed = !matches!(record.body, Body::Exit(_)) && record.head.action == Action::Allow as u8;
         !matches!(record.body, Body::Fork)
             && (self.sink.is_some()
-                || matches!(record.body, Body::Exec { enrol: true, .. })
+                || matches!(record.body, Body::Exec { enrol: true, .. } | Body::Moved { .. })
                 || record.head.action != Action::Allow as u8
                 || self.stream.as_ref().is_some_and(|stream| stream.wanted(allowed)))
     }
@@ -517,7 +529,7 @@ impl<'a> Watch<'a> {
                     self.enrolled(head, cwd);
                 }
                 let tree = self.trees.entry(head.tree).or_default();
-                if body.member & u32::from(MEMBER_AGENT | MEMBER_RUN) != 0 {
+                if body.member & u32::from(KEEPS_GOING) != 0 {
                     tree.agents.insert(head.tgid);
                     if let Some(agent) = self.policy.agents.get(head.agent as usize) {
                         tree.agent = Some(agent.name.clone());
@@ -534,6 +546,7 @@ impl<'a> Watch<'a> {
                     tree.serves(known.session.as_ref());
                 }
             }
+            Body::Moved { path, cwd } => self.moved(head, path, cwd),
             Body::Fork | Body::Doomed => {
                 let parent = self.processes.running(head.ppid);
                 self.processes.forked(parent, (head.tgid, head.start), head.time);
@@ -620,7 +633,7 @@ impl<'a> Watch<'a> {
     fn settle(&mut self, id: Id) {
         let members: Vec<_> = self.kernel.members().filter(|(_, member)| member.tree == id).collect();
         let Some(tree) = self.trees.get_mut(&id) else { return };
-        let keeps_going = |member: &Member| member.flags & (MEMBER_AGENT | MEMBER_RUN) != 0;
+        let keeps_going = |member: &Member| member.flags & KEEPS_GOING != 0;
         if members.iter().any(|(_, member)| keeps_going(member)) {
             // Another process of the tree became an agent in the meantime.
             tree.agents.extend(members.iter().filter(|(_, member)| keeps_going(member)).map(|(pid, _)| *pid));
@@ -687,11 +700,16 @@ impl<'a> Watch<'a> {
 
     fn report_losses(&mut self) {
         let mut losses = Vec::new();
+        let mut unseen = false;
         for (name, value) in self.kernel.counters() {
             let before = self.counters.insert(name, value).unwrap_or(0);
             if value > before && !TOLD_IN_EVENTS.contains(&name) {
+                unseen |= name == COUNTERS[COUNT_VERDICT_RING_FULL as usize];
                 losses.push((name, value - before));
             }
+        }
+        if unseen {
+            self.settle_empty();
         }
         if self.unmarked > 0 {
             losses.push(("ended-calls-full", std::mem::take(&mut self.unmarked)));
@@ -793,7 +811,9 @@ impl<'a> Watch<'a> {
         match &record.body {
             Body::Exit(_) => return self.count_happened(tree, "exit", None),
             Body::Fork => return self.count_happened(tree, "fork", None),
-            Body::Exec { enrol: true, .. } => return self.count_happened(tree, "session-start", None),
+            Body::Exec { enrol: true, .. } | Body::Moved { .. } => {
+                return self.count_happened(tree, "session-start", None);
+            }
             Body::Doomed => self.count_happened(tree, "fork", Some(action)),
             _ => {
                 let kept = self.mode == Mode::Audit && head.flags & FLAG_ENFORCED == 0;

@@ -153,6 +153,17 @@ enum Attempt {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         attempt: Vec<String>,
     },
+    /// Make the rest of the line the attempt of a process in a control group.
+    Group {
+        /// How it gets there.
+        #[arg(value_enum)]
+        by: tree::Joining,
+        /// The group's folder.
+        folder: PathBuf,
+        /// The attempt.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        attempt: Vec<String>,
+    },
     /// Make the rest of the line that many processes' attempt, one after the other, and say on standard error how many
     /// ended in which way, as JSON: `{"done":1,"refused":2,"killed":3,"else":4}`.
     Each {
@@ -210,6 +221,7 @@ impl Attempt {
                 Self::rest(attempt).run()
             }
             Self::In { how, attempt } => tree::run_in(*how, attempt),
+            Self::Group { by, folder, attempt } => tree::run_in_group(*by, folder, attempt),
             Self::Truncate { by, file } => file::truncate(*by, file),
             Self::Race { by, times, file } => race::run(*by, *times, file),
             Self::Crowd { by, times, folder } => crowd::run(*by, *times, folder),

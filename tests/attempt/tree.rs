@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{io, process, thread};
 
@@ -128,6 +129,35 @@ pub fn run_in(how: How, words: &[String]) -> io::Result<()> {
     end_as(waitpid(child, None)?)
 }
 
+/// How a process gets into a control group.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Joining {
+    /// This one is moved there.
+    Moved,
+    /// It is made there: clone3(2) with `CLONE_INTO_CGROUP`. Its attempt is to execute something.
+    Made,
+}
+
+/// Makes the attempt in the control group `folder`, and ends the way it ends.
+pub fn run_in_group(by: Joining, folder: &Path, words: &[String]) -> io::Result<()> {
+    /// `CLONE_INTO_CGROUP` (`include/uapi/linux/sched.h`).
+    const INTO_GROUP: u64 = 0x2_0000_0000;
+    let attempt = &Attempt::rest(words);
+    match by {
+        Joining::Moved => {
+            std::fs::write(folder.join("cgroup.procs"), process::id().to_string())?;
+            attempt.run()
+        }
+        Joining::Made => {
+            let folder = File::open(folder)?;
+            // struct clone_args, the third version: what clone3 says, set_tid, its length, the group.
+            let group = folder.as_raw_fd() as u64;
+            let args = [INTO_GROUP, 0, 0, 0, libc::SIGCHLD as u64, 0, 0, 0, 0, 0, group];
+            end_as(waitpid(fork_by(&args, attempt)?, None)?)
+        }
+    }
+}
+
 /// Makes the attempt in that many processes of each thread, and counts their ends.
 pub fn each(threads: u32, times: u32, attempt: &Attempt) -> io::Result<()> {
     let counts = [const { AtomicU32::new(0) }; 4];
@@ -173,9 +203,13 @@ fn end(code: u8) -> ! {
 fn clone3(attempt: &Attempt, flags: i32) -> io::Result<Pid> {
     let signal = if flags & libc::CLONE_PARENT == 0 { libc::SIGCHLD } else { 0 };
     // struct clone_args, the first version: flags, pidfd, child_tid, parent_tid, exit_signal, stack...
-    let args = [flags as u64, 0, 0, 0, signal as u64, 0, 0, 0];
+    fork_by(&[flags as u64, 0, 0, 0, signal as u64, 0, 0, 0], attempt)
+}
+
+/// clone3(2) with these `struct clone_args`, for the attempt.
+fn fork_by(args: &[u64], attempt: &Attempt) -> io::Result<Pid> {
     // SAFETY: as large as said; no memory is shared.
-    match unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of_val(&args)) } {
+    match unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(args)) } {
         ..0 => Err(io::Error::last_os_error()),
         0 => end(attempt.end()),
         pid => Ok(Pid::from_raw(pid as i32)),

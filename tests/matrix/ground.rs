@@ -10,6 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use support::group::Group;
 use support::guard::{Daemon, Events, Guard, Guarded};
 use support::place::{Scratch, built};
 use support::run::Job;
@@ -39,6 +40,8 @@ pub struct Ground {
     pub daemon: Daemon,
     /// Where attempts are made: on the disk, or what lies over it, and in memory.
     pub places: [PathBuf; 2],
+    /// A control group that is guarded as a whole.
+    pub group: Group,
     policy: PathBuf,
     log: RefCell<Log>,
     memory: Mounted<2>,
@@ -61,7 +64,8 @@ impl Ground {
         for place in &places {
             prepare(place);
         }
-        let policy = scratch.write("policy.toml", policy(&scratch, POLICY, RELOADED[0]));
+        let group = Group::new();
+        let policy = scratch.write("policy.toml", policy(&scratch, &group, POLICY, RELOADED[0]));
         let started = Instant::now();
         let kernel = Kernel::this();
         let guard = Guard::of(&scratch, policy.clone()).patient(LOADING);
@@ -70,7 +74,7 @@ impl Ground {
         let guard = guard.standing(&scratch.join("bpf/guard"));
         let daemon = guard.daemon();
         let loading = started.elapsed();
-        Self { kernel, loading, guard, daemon, places, policy, log: RefCell::default(), memory, scratch }
+        Self { kernel, loading, guard, daemon, places, group, policy, log: RefCell::default(), memory, scratch }
     }
 
     /// Runs a job to its end; the events are those from its start until its process's end was told. What is allowed is
@@ -173,12 +177,12 @@ impl Ground {
 
     /// Puts another policy in force, by SIGHUP.
     pub fn reload(&self, denied: &str) {
-        self.enforce(&policy(&self.scratch, POLICY, denied));
+        self.enforce(&policy(&self.scratch, &self.group, POLICY, denied));
     }
 
     /// Puts one in force that is not about programs, so that all may be executed.
     pub fn free_programs(&self) {
-        self.enforce(&policy(&self.scratch, FREE_PROGRAMS, RELOADED[0]));
+        self.enforce(&policy(&self.scratch, &self.group, FREE_PROGRAMS, RELOADED[0]));
     }
 
     fn enforce(&self, policy: &str) {
@@ -309,9 +313,9 @@ fn prepare(place: &Path) {
     }
 }
 
-fn policy(scratch: &Scratch, text: &str, denied: &str) -> String {
+fn policy(scratch: &Scratch, group: &Group, text: &str, denied: &str) -> String {
     let place = format!("{}/{{disk,memory}}", scratch.path().display());
-    text.replace("{place}", &place).replace("{reloaded}", denied)
+    text.replace("{place}", &place).replace("{group}", &group.path()).replace("{reloaded}", denied)
 }
 
 /// Filesystems for this process and its children alone.

@@ -9,6 +9,7 @@ mod doctor;
 mod entries;
 mod execs;
 mod ground;
+mod groups;
 mod inherited;
 mod kernel;
 mod net;
@@ -61,6 +62,7 @@ fn all(filters: &[String]) -> bool {
         rights::CHECKS,
         own::CHECKS,
         tree::CHECKS,
+        groups::CHECKS,
         policy::CHECKS,
         once::CHECKS,
         codex::CHECKS,

@@ -7,6 +7,7 @@
 pub mod api;
 pub mod codex;
 pub mod dist;
+pub mod group;
 pub mod guard;
 pub mod http;
 pub mod kernel;

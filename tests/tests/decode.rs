@@ -7,7 +7,7 @@ use proptest::prelude::*;
 /// Length of the fixed part of a record of this kind.
 fn fixed(kind: u8) -> usize {
     let body = match Kind::from_number(kind) {
-        Some(Kind::Exec | Kind::Enrol) => size_of::<Exec>(),
+        Some(Kind::Exec | Kind::Enrol | Kind::Moved) => size_of::<Exec>(),
         Some(Kind::Open) => size_of::<Open>(),
         Some(Kind::Connect) => size_of::<Connect>(),
         Some(Kind::Attempt) => size_of::<Attempt>(),
@@ -22,6 +22,7 @@ fn texts(body: &Body) -> Vec<&[u8]> {
         Body::Exec { path, cwd, session, call, argv, .. } => vec![&path[..], cwd, session, call, argv],
         Body::Open { path, .. } | Body::Connect { path, .. } => vec![path],
         Body::Attempt { path, new_path, .. } => vec![path, new_path],
+        Body::Moved { path, cwd } => vec![path, cwd],
         Body::Fork | Body::Exit(_) | Body::Doomed => Vec::new(),
     }
 }
@@ -29,7 +30,7 @@ fn texts(body: &Body) -> Vec<&[u8]> {
 /// Bytes whose kind is mostly a known one and whose lengths are mostly small, so that much of it decodes.
 fn plausible() -> impl Strategy<Value = Vec<u8>> {
     let byte = prop_oneof![4 => Just(0_u8), 2 => 0..32_u8, 1 => any::<u8>()];
-    (0..10_u8, prop::collection::vec(byte, 0..512)).prop_map(|(kind, mut bytes)| {
+    (0..11_u8, prop::collection::vec(byte, 0..512)).prop_map(|(kind, mut bytes)| {
         let at = std::mem::offset_of!(Head, kind);
         if let Some(place) = bytes.get_mut(at) {
             *place = kind;

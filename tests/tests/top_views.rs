@@ -178,6 +178,7 @@ fn status(turn: u64) -> types::Status {
         started: "2026-11-20T09:00:00.000000000Z".to_owned(),
         mode: "enforce".to_owned(),
         policy: types::PolicyInForce {
+            cgroups: Vec::new(),
             origin: "/etc/guard/policy.toml".to_owned(),
             generation: 3,
             rules: 27,

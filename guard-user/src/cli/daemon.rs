@@ -18,7 +18,7 @@ use super::{Common, LogOptions};
 use crate::alert::Alerts;
 use crate::control::{self, Readers, Setup, Socket};
 use crate::kernel::{self, Folder, Settings, cgroup, pins};
-use crate::policy::{Own, Whole, with_agents};
+use crate::policy::{Compiled, Own, Whole, with_agents};
 use crate::record::stream::Stream;
 use crate::watch::{Inheritance, Watch, ticks};
 
@@ -129,7 +129,7 @@ impl Daemon {
         });
         let metrics = metrics.transpose()?;
         let webhook = self.webhook.start()?;
-        let names: Vec<_> = policy.compiled.agents.iter().map(|agent| agent.name.clone()).collect();
+        let whom = whom(&policy.compiled);
         let screen = Screen::new(self.json, &self.common.log);
         let sink = self.common.sink()?;
         let (folder, inheritance) = self.inherit();
@@ -162,8 +162,7 @@ impl Daemon {
         drop(folder);
         if aloud {
             tracing::info!(
-                "guarding {} on this machine, mode {}, by {}; {running} processes were running already",
-                names.join(", "),
+                "guarding {whom} on this machine, mode {}, by {}; {running} processes were running already",
                 watch.mode().word(),
                 watch.backends()
             );
@@ -257,7 +256,7 @@ impl Daemon {
         })
     }
 
-    /// Reads the policy; one that names no agent would guard nothing.
+    /// Reads the policy; one that names neither agents nor control groups would guard nothing.
     fn load_policy(&self, own: &Own) -> anyhow::Result<Whole> {
         with_agents(self.common.load_policy(own)?).map_err(|failure| anyhow::anyhow!("{failure}"))
     }
@@ -281,6 +280,13 @@ impl Daemon {
 /// Says that nothing outlives the daemon.
 fn mortal(error: &anyhow::Error) {
     tracing::warn!("should the daemon be killed, nothing is enforced until the next one: {error:#}");
+}
+
+/// Whom a policy guards.
+fn whom(policy: &Compiled) -> String {
+    let agents = policy.agents.iter().map(|agent| agent.name.clone());
+    let groups = policy.groups.iter().map(|group| format!("the control group {group}"));
+    agents.chain(groups).collect::<Vec<_>>().join(", ")
 }
 
 /// What guards, in a line.

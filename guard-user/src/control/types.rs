@@ -63,6 +63,8 @@ pub struct PolicyInForce {
     pub rules: u64,
     /// Names of its agents.
     pub agents: Vec<String>,
+    /// The control groups whose processes are all guarded, as the policy names them.
+    pub cgroups: Vec<String>,
     /// Names of its phases, in order; empty where sessions have none.
     pub phases: Vec<String>,
 }

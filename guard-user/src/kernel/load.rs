@@ -19,6 +19,7 @@ use guard_common::words::Backend;
 use super::asked::{Asked, Unasked, how_asked};
 use super::backends::Abilities;
 use super::gauge::Gauge;
+use super::groups::Groups;
 use super::left::Left;
 use super::mounts::{self, MountTable};
 use super::own::{self, OwnMaps};
@@ -104,6 +105,7 @@ pub struct Kernel {
     /// Number of the map that the policy in force is in.
     policy_map: u32,
     own_maps: OwnMaps,
+    groups: Groups,
     /// Whether opens through `io_uring` are seen.
     pub sees_uring: bool,
     /// How security hooks are asked.
@@ -210,6 +212,7 @@ impl Kernel {
             active_place: 1,
             policy_map: 0,
             own_maps,
+            groups: Groups::new(take(&mut ebpf, "GROUPS")?)?,
             sees_uring,
             asked,
             max_processes: settings.max_processes,
@@ -277,6 +280,14 @@ impl Kernel {
     pub fn abilities(&self) -> Abilities {
         let without = self.programs.refused().iter().map(|(hook, _)| *hook).collect();
         Abilities { asked: self.asked.clone(), without, uring: Some(self.sees_uring), fanotify: self.fanotify }
+    }
+
+    /// Has the programs guard all of the control groups that the policy in force names; the processes that are in them.
+    ///
+    /// # Errors
+    /// If the groups of the machine can't be seen, or are too many.
+    pub fn guard_groups(&mut self, policy: &mut Tables<'_>) -> anyhow::Result<std::collections::HashSet<u32>> {
+        self.groups.guard_by(policy)
     }
 
     /// Has the programs in place that a policy needs, before it is [put in force](Self::install).

@@ -26,6 +26,10 @@ const TRACEPOINTS: &[(&str, &str)] = &[
     ("on_exit", "sched_process_exit"),
     ("on_sys_exit", "sys_exit"),
     ("on_exec", "sched_process_exec"),
+    // After that one: who is moved is followed by it.
+    ("on_group_entered", "cgroup_attach_task"),
+    ("on_group_removed", "cgroup_rmdir"),
+    ("on_group_made", "cgroup_mkdir"),
 ];
 
 /// The tracepoint of `io_uring`, where it shows enough.

@@ -22,14 +22,19 @@ use super::pattern::Pattern;
 use super::protected::Protected;
 use super::rule::{Kind, Policy, Rule};
 
+/// The pseudo rule that stands for control groups, where it has to be called something.
+const SCOPE: &str = "scope";
+
 /// A policy, ready for the kernel.
 pub struct Compiled {
     /// The blocks by number, block 0 the [`Meta`] block; only those in use.
     pub blocks: Vec<Box<Block>>,
-    /// The rules by their number in the tables, the agents' pseudo rules last.
+    /// The rules by their number in the tables, the pseudo rules of agents and of control groups last.
     pub rules: Vec<RuleInfo>,
     /// The agents by their number in the tables.
     pub agents: Vec<AgentInfo>,
+    /// The control groups whose processes are all guarded, as the policy names them.
+    pub groups: Vec<String>,
     /// The phases of sessions, in order; empty where they have none.
     pub phases: Vec<String>,
     /// Whether each session's repository may forbid more by its `.codexignore`.
@@ -201,6 +206,10 @@ pub fn compile(
         let name = agent.name.clone();
         RuleInfo { name, action: Action::Allow, reason: None, line, agent: true }
     }));
+    if !policy.groups.is_empty() {
+        let name = SCOPE.to_owned();
+        rules.push(RuleInfo { name, action: Action::Allow, reason: None, line: 0, agent: true });
+    }
     let own = rules.iter().position(RuleInfo::is_about_own_maps);
     Meta::of_mut(&mut blocks[0]).own_rule = own.map_or(NO_OWN_RULE, |rule| rule as u32);
     let agents = policy.agents.iter().map(|agent| AgentInfo { name: agent.name.clone() }).collect();
@@ -210,6 +219,7 @@ pub fn compile(
         blocks,
         rules,
         agents,
+        groups: policy.group_texts.clone(),
         phases,
         import_codexignore: policy.import_codexignore,
         mode,
@@ -220,7 +230,7 @@ pub fn compile(
     })
 }
 
-/// How rules and what stands beside them are numbered: the rules from 0, then the agents, and at the beginning of a
+/// How rules and what stands beside them are numbered: the rules from 0, then the agents and the control groups, and at the beginning of a
 /// word each the classes of executables and the phases' markers.
 struct Numbers<'a> {
     /// Each different `by`.
@@ -245,7 +255,7 @@ impl<'a> Numbers<'a> {
             let message = format!("the rules have {} different `by`", classes.len());
             return Err(vec![Problem::whole(message).label(format!("at most {MAX_CLASSES}"))]);
         }
-        let plain = policy.rules.len() + policy.agents.len();
+        let plain = group_number(policy) + usize::from(!policy.groups.is_empty());
         let word = |used: bool| if used { 64 } else { 0 };
         let first_class = plain.next_multiple_of(64);
         let first_marker = first_class + word(!classes.is_empty());
@@ -270,6 +280,11 @@ impl<'a> Numbers<'a> {
         let by = rule.by.as_deref()?;
         self.classes.iter().position(|class| *class == by)
     }
+}
+
+/// Number of the pseudo rule for control groups, where there are any.
+fn group_number(policy: &Policy) -> usize {
+    policy.rules.len() + policy.agents.len()
 }
 
 fn info(rule: &Rule, line: u32) -> RuleInfo {
@@ -311,6 +326,7 @@ fn build_families(policy: &Policy, numbers: &Numbers<'_>) -> Result<[Family; FAM
         let number = (policy.rules.len() + number) as u16;
         agent.exe.iter().for_each(|pattern| paths.add(pattern, number, 0));
     }
+    policy.groups.iter().for_each(|pattern| paths.add(pattern, group_number(policy) as u16, 0));
     for (class, by) in numbers.classes.iter().enumerate() {
         by.iter().for_each(|pattern| paths.add(pattern, (numbers.first_class + class) as u16, 0));
     }
@@ -540,12 +556,13 @@ fn fill_rules(meta: &mut Meta, policy: &Policy) {
             }
         }
     }
-    for agent in 0..policy.agents.len() {
-        let number = policy.rules.len() + agent;
+    // An agent's executable begins as the agent itself; who is guarded because of its control group is a tool.
+    let agents = (0..policy.agents.len()).map(|agent| (policy.rules.len() + agent, agent as u8, Scope::Harness));
+    let groups = (!policy.groups.is_empty()).then(|| (group_number(policy), NO_AGENT, Scope::Tool));
+    for (number, agent, scope) in agents.chain(groups) {
         let (word, bit) = (number / 64, 1 << (number % 64));
-        meta.action[number] = agent as u8;
-        meta.applies[Op::Enrol as usize][0][word] |= bit;
-        meta.applies[Op::Enrol as usize][1][word] |= bit;
+        meta.action[number] = agent;
+        meta.applies[Op::Enrol as usize][scope as usize][word] |= bit;
         meta.needs[Op::Enrol as usize][NEED_OBJECT][word] |= bit;
     }
 }

@@ -21,6 +21,7 @@ mod explain;
 mod failure;
 mod family;
 mod glob;
+mod group;
 pub mod import;
 pub mod learn;
 mod lint;
@@ -91,12 +92,12 @@ pub fn read(source: Arc<Source>) -> Result<Whole, Failure> {
     read_with(source, &[])
 }
 
-/// A policy that a whole machine can be guarded by: one that names an agent.
+/// A policy that a whole machine can be guarded by: one that names an agent, or control groups.
 ///
 /// # Errors
 /// If it names none: nothing would ever be guarded.
 pub fn with_agents(whole: Whole) -> Result<Whole, Failure> {
-    if whole.compiled.agents.is_empty() {
+    if whole.compiled.agents.is_empty() && whole.compiled.groups.is_empty() {
         let problem = Problem::whole("the policy names no agent: nothing would ever be guarded")
             .help("add for example `[agent.codex]` with `exe = [\"**/codex\"]`");
         return Err(Failure::new(&whole.source, vec![problem]));

@@ -59,6 +59,10 @@ pub struct Policy {
     /// In their order; empty where sessions have none.
     pub phases: Vec<Phase>,
     pub agents: Vec<Agent>,
+    /// Control groups whose processes are all guarded.
+    pub groups: Vec<Pattern>,
+    /// The same as they were written.
+    pub group_texts: Vec<String>,
     pub defaults: Vec<(Op, Action)>,
     pub rules: Vec<Rule>,
 }

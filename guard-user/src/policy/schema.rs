@@ -9,12 +9,15 @@ use serde_json::{Map, Value, json};
 use super::cases::{CASE_KEYS, CASE_REQUIRED, HOME, REPO, TOP_KEYS as CASES_KEYS};
 use super::reading::words;
 use super::rule::OPS;
-use super::syntax::{AGENT_KEYS, IMPORT_KEYS, PHASE_KEYS, RULE_KEYS, RULE_REQUIRED, TOP_KEYS};
+use super::syntax::{AGENT_KEYS, IMPORT_KEYS, PHASE_KEYS, RULE_KEYS, RULE_REQUIRED, SCOPE_KEYS, TOP_KEYS};
 
 /// The form of names.
 const NAME: &str = "^[a-z0-9-]+$";
 /// How a path glob begins, or a list that holds some.
 const GLOB: &str = r"^(@|/|\*\*$|\*\*/|\{repo\}/|\{home\}/)";
+
+/// How a glob over control groups begins, or a list that holds some.
+const GROUP: &str = r"^(@|/|\*\*/)";
 
 /// The schema of policies.
 #[must_use]
@@ -90,6 +93,15 @@ fn top(key: &str) -> Value {
         "agent" => described(
             named(&object(AGENT_KEYS, AGENT_KEYS, |_| described(globs(), "Executables that start a session."))),
             "The programs whose processes are guarded, by name.",
+        ),
+        "scope" => described(
+            object(SCOPE_KEYS, &[], |_| {
+                described(
+                    json!({"type": "array", "items": {"type": "string", "pattern": GROUP}}),
+                    "Globs over the paths of control groups, whose processes are all guarded, and those of the groups below.",
+                )
+            }),
+            "Who is guarded whatever it runs.",
         ),
         "list" => described(
             json!({"type": "object", "additionalProperties": strings()}),

@@ -13,7 +13,7 @@ use super::net::Target;
 use super::pattern::{Fault, Pattern};
 use super::reading::{Entry, Reading, Value, key_name, list, one_of, sorted, suggest, syntax_error, words};
 use super::rule::{Agent, Kind, OPS, Phase, Policy, Rule, Written};
-use super::{argv, glob, net};
+use super::{argv, glob, group, net};
 
 /// What reading came to. The policy is whole only if there are no problems.
 pub struct Read {
@@ -23,7 +23,8 @@ pub struct Read {
 }
 
 /// Keys of a policy.
-pub(super) const TOP_KEYS: &[&str] = &["version", "mode", "agent", "list", "import", "phase", "default", "rule"];
+pub(super) const TOP_KEYS: &[&str] =
+    &["version", "mode", "agent", "scope", "list", "import", "phase", "default", "rule"];
 /// Keys of a rule.
 pub(super) const RULE_KEYS: &[&str] =
     &["name", "on", "path", "argv", "to", "except", "scope", "by", "phase", "stdin", "action", "reason"];
@@ -31,6 +32,8 @@ pub(super) const RULE_KEYS: &[&str] =
 pub(super) const RULE_REQUIRED: &[&str] = &["name", "on", "action"];
 /// Keys of an agent; it has them all.
 pub(super) const AGENT_KEYS: &[&str] = &["exe"];
+/// Keys of `[scope]`; it has them all.
+pub(super) const SCOPE_KEYS: &[&str] = &["cgroup"];
 /// Keys of a phase.
 pub(super) const PHASE_KEYS: &[&str] = &["name", "marker"];
 /// The keys of `[import]`.
@@ -103,6 +106,7 @@ impl<'a, 't> Reader<'a, 't> {
                 }
                 "mode" => policy.mode = self.word(value, "mode", &words(Mode::ALL, Mode::word), Mode::from_word),
                 "agent" => self.agents(value, &mut policy),
+                "scope" => self.scope(value, &mut policy),
                 "list" | "phase" => {}
                 "import" => self.imports(value, &mut policy),
                 "default" => self.defaults(value, &mut policy),
@@ -178,6 +182,21 @@ impl<'a, 't> Reader<'a, 't> {
                 );
             }
             policy.agents.push(Agent { name: name.to_owned(), span: key.span(), exe });
+        }
+    }
+
+    /// Whose processes are guarded because of where they run.
+    fn scope(&mut self, value: &'a Value<'t>, policy: &mut Policy) {
+        let Some(table) = self.table(value, "scope") else { return };
+        for (key, value) in sorted(table) {
+            match key_name(key) {
+                "cgroup" => {
+                    let items = self.items(value, "cgroup");
+                    policy.groups = self.patterns(&items, "cgroup", group::parse);
+                    policy.group_texts = items.into_iter().map(|item| item.text).collect();
+                }
+                _ => self.unknown_key(key, SCOPE_KEYS),
+            }
         }
     }
 

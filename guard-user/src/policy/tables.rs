@@ -252,11 +252,20 @@ impl Tables<'_> {
 
     /// The agent whose executable `exe` is.
     pub fn agent_of(&mut self, exe: &[u8], places: &Places<'_>) -> Option<u8> {
+        self.enrols(exe, Scope::Harness, places)
+    }
+
+    /// Whether all of the control group at `path` is guarded.
+    pub fn guards_group(&mut self, path: &[u8]) -> bool {
+        self.enrols(path, Scope::Tool, &Places::default()).is_some()
+    }
+
+    fn enrols(&mut self, path: &[u8], scope: Scope, places: &Places<'_>) -> Option<u8> {
         let meta = self.compiled.meta();
-        if self.collect(&Object::Path(exe), places) != 0 {
+        if self.collect(&Object::Path(path), places) != 0 {
             return None;
         }
-        let (op, scope) = (Op::Enrol as u32, Scope::Harness as u32);
+        let (op, scope) = (Op::Enrol as u32, scope as u32);
         let rule = decide(meta, &self.walk.matches, op, scope, 0, |_| u64::MAX);
         (rule != NO_RULE).then(|| action(meta, rule, op, scope))
     }

@@ -56,6 +56,13 @@ pub enum Body {
         /// The new name, where there are two.
         new_path: Bytes,
     },
+    /// A process was moved into a control group that is guarded: the head is its.
+    Moved {
+        /// True path of what it runs; empty if unknown.
+        path: Bytes,
+        /// Working folder; empty if unknown.
+        cwd: Bytes,
+    },
     /// A fork: the head is the child's.
     Fork,
     /// An end.
@@ -155,6 +162,10 @@ pub fn decode(record: &[u8]) -> Result<Record, Garbled> {
                 new_path: text(&mut rest, body.new_path_len)?,
                 body,
             }
+        }
+        Kind::Moved => {
+            let body: Exec = fixed(&mut rest)?;
+            Body::Moved { path: text(&mut rest, body.path_len)?, cwd: text(&mut rest, body.cwd_len)? }
         }
         Kind::Fork => Body::Fork,
         Kind::Exit => Body::Exit(fixed(&mut rest)?),

@@ -1,4 +1,4 @@
-//! Agents that run already when guard starts.
+//! Agents that run already when guard starts, and what runs in control groups that are guarded.
 //!
 //! The programs are attached first, so whatever is forked or executed from then on is followed; what was there before is
 //! entered from /proc, again and again until nothing is found any more. Entries are only ever added, so it does not
@@ -10,7 +10,9 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use guard_common::tree::{KnownClasses, MEMBER_AGENT, MEMBER_LABELLED, MEMBER_SEEDED, Member, id_of};
+use guard_common::tree::{
+    KnownClasses, MEMBER_AGENT, MEMBER_GROUP, MEMBER_LABELLED, MEMBER_SEEDED, Member, NO_AGENT, id_of,
+};
 use guard_common::words::Scope;
 use procfs::process::{Process, all_processes};
 
@@ -51,7 +53,7 @@ struct Found {
     exe: Vec<u8>,
 }
 
-/// Enters every running agent and what descends from it. First counts what another guard has for a process in its own map, which is
+/// Enters every running agent, every process in a control group that the policy names, and what descends from them. First counts what another guard has for a process in its own map, which is
 /// `inherited`: it has followed what /proc does not tell.
 ///
 /// # Errors
@@ -65,6 +67,7 @@ pub fn seed(
     let mut tables = policy.tables();
     let tick = 1_000_000_000 / procfs::ticks_per_second();
     for _ in 0..MAX_ROUNDS {
+        let grouped = kernel.guard_groups(&mut tables)?;
         let found = look(tick)?;
         let mut order: Vec<u32> = found.keys().copied().collect();
         // Parents first: one round enters whole families, and an agent's child that runs the agent's executable is
@@ -85,7 +88,8 @@ pub fn seed(
             let mut member = match (known, kernel.member(process.parent), agent) {
                 (Some(known), ..) => known,
                 (None, Some(parent), _) => inherit(parent, pid, process, agent),
-                (None, None, Some(agent)) => root(kernel, pid, process, agent)?,
+                (None, None, Some(agent)) => root(kernel, pid, agent_process(pid, process, agent))?,
+                (None, None, None) if grouped.contains(&pid) => root(kernel, pid, grouped_process(pid, process))?,
                 (None, None, None) => continue,
             };
             if is_new {
@@ -135,16 +139,34 @@ pub fn executable(process: &Process) -> Option<OsString> {
     Some(OsStr::from_bytes(exe.strip_suffix(b" (deleted)").unwrap_or(exe)).to_owned())
 }
 
-fn root(kernel: &mut Kernel, pid: u32, process: &Found, agent: u8) -> anyhow::Result<Member> {
-    let tree = id_of(pid, process.start);
-    let member = Member {
-        tree,
+/// An agent that begins a tree.
+fn agent_process(pid: u32, process: &Found, agent: u8) -> Member {
+    Member {
+        tree: id_of(pid, process.start),
         start: process.start,
         agent,
         scope: Scope::Harness as u8,
         flags: MEMBER_AGENT | MEMBER_SEEDED,
         ..Member::default()
-    };
+    }
+}
+
+/// A process that begins a tree because of its control group, as the programs enter one that is moved there.
+fn grouped_process(pid: u32, process: &Found) -> Member {
+    let tree = id_of(pid, process.start);
+    Member {
+        tree,
+        call: tree,
+        start: process.start,
+        agent: NO_AGENT,
+        scope: Scope::Tool as u8,
+        flags: MEMBER_GROUP | MEMBER_SEEDED,
+        ..Member::default()
+    }
+}
+
+/// Finds the places of the tree that `member` begins.
+fn root(kernel: &mut Kernel, pid: u32, member: Member) -> anyhow::Result<Member> {
     let running = Process::new(pid as i32);
     let cwd = running.as_ref().ok().and_then(|running| running.cwd().ok()).unwrap_or_default();
     let uid = running.ok().and_then(|running| running.uid().ok());
@@ -152,18 +174,23 @@ fn root(kernel: &mut Kernel, pid: u32, process: &Found, agent: u8) -> anyhow::Re
     if let Some(mounts) = mounts::of_process(pid) {
         kernel.mounts().add(&mounts);
     }
-    kernel.set_places(tree, repo::top_level(&cwd).as_os_str().as_bytes(), &home)?;
+    kernel.set_places(member.tree, repo::top_level(&cwd).as_os_str().as_bytes(), &home)?;
     Ok(member)
 }
 
 fn inherit(parent: Member, pid: u32, process: &Found, agent: Option<u8>) -> Member {
-    let mut member = Member { start: process.start, flags: parent.flags & MEMBER_LABELLED | MEMBER_SEEDED, ..parent };
+    let mut member = Member {
+        start: process.start,
+        flags: parent.flags & (MEMBER_GROUP | MEMBER_LABELLED) | MEMBER_SEEDED,
+        ..parent
+    };
     if parent.flags & MEMBER_AGENT != 0 {
         member.call = id_of(pid, process.start);
     }
     if let Some(agent) = agent.filter(|_| member.flags & MEMBER_LABELLED == 0) {
         member.agent = agent;
         member.call = 0;
+        member.scope = Scope::Harness as u8;
         member.flags |= MEMBER_AGENT;
     }
     member

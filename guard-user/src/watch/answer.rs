@@ -135,6 +135,7 @@ impl Watch<'_> {
                 since: self.since.clone(),
                 rules: self.policy.rules.iter().filter(|rule| !rule.agent && !rule.is_own()).count() as u64,
                 agents: self.policy.agents.iter().map(|agent| agent.name.clone()).collect(),
+                cgroups: self.policy.groups.clone(),
                 phases: self.policy.phases.clone(),
             },
             source: self.source.clone(),

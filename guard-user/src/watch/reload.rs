@@ -8,7 +8,7 @@ use guard_common::tree::{Id, KnownClasses, Member};
 use guard_common::words::Mode;
 
 use super::{Watch, give_back_memory, unseen};
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, whole_hierarchy};
 use crate::policy::{Compiled, Whole};
 use crate::record::clock;
 use crate::session::{Processes, seed};
@@ -25,9 +25,15 @@ impl Watch<'_> {
         let Whole { source, compiled, .. } = policy;
         // What the sessions that run have brought with them holds by the new policy too, and from its first moment.
         let compiled = self.with_imports(&source, compiled);
-        if let Err(error) = self.put_in_force(compiled) {
+        let named = self.host_wide && !compiled.groups.is_empty();
+        let groups = named || self.host_wide && !self.policy.groups.is_empty();
+        let seen = if named { whole_hierarchy().map(|_| ()) } else { Ok(()) };
+        if let Err(error) = seen.and_then(|()| self.put_in_force(compiled)) {
             self.refuse_policy(&format!("{error:#}"));
             return Err(error);
+        }
+        if groups {
+            self.guard_groups();
         }
         self.source = source;
         self.reloads.done += 1;

@@ -4,7 +4,7 @@
 //! own programs first, then enters whom the old ones guard, and only then removes those: in between both decide, and at no
 //! moment neither. Records up to that removal are taken from the old ring buffers, those from then on from the new ones.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -322,10 +322,14 @@ impl Watch<'_> {
         self.leave_sessions();
     }
 
-    /// Sessions whose agents have ended while nobody looked are over.
-    fn settle_empty(&mut self) {
-        for tree in self.trees.values_mut().filter(|tree| tree.agents.is_empty()) {
-            tree.settle = Some(Instant::now());
+    /// Sessions whose agents have ended while nobody looked, or there was no room to tell it, are over.
+    pub(super) fn settle_empty(&mut self) {
+        let alive: HashSet<(u32, Id)> = self.kernel.members().map(|(pid, member)| (pid, member.tree)).collect();
+        for (id, tree) in &mut self.trees {
+            tree.agents.retain(|pid| alive.contains(&(*pid, *id)));
+            if tree.agents.is_empty() {
+                tree.settle.get_or_insert_with(Instant::now);
+            }
         }
     }
 }

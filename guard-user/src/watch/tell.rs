@@ -111,6 +111,10 @@ impl Watch<'_> {
                     Exit { code: None, signal: Some(signal) }
                 });
             }
+            Body::Moved { .. } => {
+                event.op = "session-start";
+                self.add_places(&mut event, head.tree);
+            }
             Body::Fork => event.op = "fork",
             Body::Doomed => {
                 event.op = "fork";

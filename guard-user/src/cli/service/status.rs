@@ -44,10 +44,15 @@ impl Status {
             &if enforces { format!("yes, by {by}") } else { format!("no: mode {}, by {by}", status.mode) },
         );
         let policy = &status.policy;
+        let groups = if policy.cgroups.is_empty() {
+            String::new()
+        } else {
+            format!(", cgroups {}", policy.cgroups.join(", "))
+        };
         line(
             "policy",
             &format!(
-                "{}, rules {}, agents {}, since {}",
+                "{}, rules {}, agents {}{groups}, since {}",
                 policy.origin,
                 policy.rules,
                 policy.agents.join(", "),
