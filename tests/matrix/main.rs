@@ -18,6 +18,7 @@ mod opens;
 mod own;
 mod policy;
 mod rights;
+mod time;
 mod tree;
 mod verifier;
 
@@ -67,6 +68,8 @@ fn all(filters: &[String]) -> bool {
         once::CHECKS,
         codex::CHECKS,
         doctor::CHECKS,
+        // Nobody's clock is set but that of a machine that was made for this.
+        if ground.kernel.is_of_the_matrix() { time::CHECKS } else { &[] },
     ];
     let chosen = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter));
     let mut counts = [0, 0];

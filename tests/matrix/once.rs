@@ -1,14 +1,16 @@
 //! `guard run`: a tree of its own, beside the daemon's; without security hooks, so that each kernel is seen to contain what it
-//! could prevent.
+//! could prevent, and to be asked by fanotify about files that guard has marked.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
-use support::guard::{Guard, Guarded};
+use support::guard::Guard;
+use support::marks::marked;
 use support::run::Job;
 use support::stage::{FINE, text};
 
 use crate::Check;
-use crate::ground::Ground;
+use crate::ground::{Ground, LOADING};
 
 pub const CHECKS: &[Check] = &[("run: a command is guarded, and its end is returned", run)];
 
@@ -16,18 +18,31 @@ fn run(ground: &Ground) {
     let [disk, _] = &ground.places;
     let file = disk.join("own");
     fs::write(&file, "own\n").expect("written");
-    let rule = format!(
-        "version = 1\n[[rule]]\nname = \"own\"\non = [\"read\"]\npath = [\"{}\"]\naction = \"deny\"\n",
-        file.display()
+    let rules = format!(
+        "version = 1\n[[rule]]\nname = \"own\"\non = [\"read\", \"write\"]\npath = [\"{}\"]\naction = \"deny\"\n\
+         [[rule]]\nname = \"program\"\non = [\"exec\"]\npath = [\"{}\"]\naction = \"deny\"\n",
+        file.display(),
+        disk.join("tools/forbidden").display(),
     );
-    let script = "./attempt read own; ./attempt read allowed/fine; exit 7";
-    let job = Job::new("/bin/bash", disk).args(["-c", script]).limit(crate::ground::LOADING);
-    let Guarded { done, events } = Guard::new(ground.scratch(), &rule).flag("--without-hooks").run(&job);
-    assert_eq!((done.code(), done.out().as_str()), (7, FINE), "{}\n{events}", done.err());
-    let denials: Vec<_> = events.denials().collect();
-    assert_eq!(denials.len(), 1, "{events}");
-    let verdict = &denials[0]["verdict"];
-    assert_eq!((text(verdict, "/rule"), text(verdict, "/backend")), ("own", "signal"), "{events}");
-    assert_eq!(verdict["enforced"], true, "{events}");
+    let script = ": > started; while ! test -e go; do sleep 0.1; done
+        ./attempt read own; echo $?; ./attempt truncate own; ./tools/forbidden read allowed/fine
+        ./attempt read allowed/fine; exit 7";
+    let job = Job::new("/bin/bash", disk).args(["-c", script]).limit(LOADING);
+    let guard = Guard::new(ground.scratch(), &rules).fanotify().flag("--without-hooks");
+    let running = guard.job(&job).start();
+    let deadline = Instant::now() + LOADING;
+    while !disk.join("started").exists() {
+        assert!(Instant::now() < deadline, "it never started: {}", running.stderr());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    marked(running.pid(), &file);
+    fs::write(disk.join("go"), "").expect("written");
+    let (done, events) = (running.wait(), guard.events());
+    assert_eq!((done.code(), done.out()), (7, format!("1\n{FINE}")), "{}\n{events}", done.err());
+    assert_eq!(fs::read_to_string(&file).expect("a file"), "own\n", "{events}");
+    let told: Vec<_> =
+        events.denials().map(|event| ["/verdict/rule", "/verdict/backend"].map(|at| text(event, at))).collect();
+    assert_eq!(told, [["own", "fanotify"], ["own", "fanotify"], ["program", "signal"]], "{events}");
+    assert!(events.denials().all(|event| event["verdict"]["enforced"] == true), "{events}");
     events.none_lost();
 }

@@ -35,6 +35,7 @@ pub fn shipped() -> PathBuf {
 /// A guard with a policy, ready to run things.
 #[derive(Clone, Debug)]
 pub struct Guard {
+    program: PathBuf,
     policy: PathBuf,
     events: PathBuf,
     recorded: bool,
@@ -64,6 +65,7 @@ impl Guard {
     pub fn of(scratch: &Scratch, policy: PathBuf) -> Self {
         require_kernel();
         Self {
+            program: binary(),
             policy,
             events: scratch.join(fresh("events", "jsonl")),
             recorded: true,
@@ -103,6 +105,12 @@ impl Guard {
     #[must_use]
     pub fn standing(self, pins: &Path) -> Self {
         Self { pins: Some(pins.to_owned()), ..self }
+    }
+
+    /// By this program, which is guard as well.
+    #[must_use]
+    pub fn by(self, program: &Path) -> Self {
+        Self { program: program.to_owned(), ..self }
     }
 
     /// Is asked before protected files are opened. Without it, what other backends do can be seen by itself.
@@ -165,7 +173,7 @@ impl Guard {
     }
 
     fn command(&self, task: &str) -> Vec<OsString> {
-        let mut command: Vec<OsString> = vec![binary().into(), task.into(), "--policy".into()];
+        let mut command: Vec<OsString> = vec![self.program.clone().into(), task.into(), "--policy".into()];
         command.push(self.policy.clone().into());
         if self.recorded {
             command.extend(["--events".into(), self.events.clone().into()]);

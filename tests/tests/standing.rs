@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use support::guard::{Daemon, Events, Guard};
+use support::guard::{Daemon, Events, Guard, binary};
 use support::run::{Job, Running};
 use support::stage::{FINE, SECRET, Stage, text, until};
 
@@ -194,6 +195,41 @@ fn one_that_is_told_to_hand_over_leaves_everything_standing() {
     for pid in tried.lines().map(|line| line.parse::<i64>().expect("a number")) {
         let times = before.get(&pid).copied().unwrap_or(0) + after.get(&pid).copied().unwrap_or(0);
         assert_eq!(times, 1, "{pid}\n{}\n{}", first.events, second.events);
+    }
+}
+
+/// A newer build finds what the one before has left, whether or not it can read it: nothing gets out, and the session is
+/// guarded on.
+#[test]
+fn a_newer_build_takes_over() {
+    for is_readable in [true, false] {
+        let ground = Ground::new();
+        let first = ground.guard().daemon();
+        let tries = ground.tries();
+        drop(tries.wait(5));
+        drop(first.killed(Signal::SIGKILL));
+        drop(tries.wait(5));
+        if !is_readable {
+            // As of a build that lays out its maps in another way.
+            let left = fs::read_dir(ground.pins()).expect("a folder").flatten().next().expect("its pins").path();
+            fs::rename(&left, left.with_file_name("daemon-0-1")).expect("another name");
+        }
+        let mut build = fs::read(binary()).expect("a program");
+        build.push(0);
+        let newer = ground.stage.scratch().write("newer", build);
+        fs::set_permissions(&newer, fs::Permissions::from_mode(0o755)).expect("executable");
+        let second = ground.guard().by(&newer).daemon();
+        drop(tries.wait(20));
+        tries.stop();
+        drop(second.wait_for("the session is over", |event| event["op"] == "session-end"));
+        let second = second.stop();
+        let said = second.done.err();
+        assert_eq!(said.contains("of another version"), !is_readable, "{said}");
+        // From /proc, the session's start is told anew.
+        assert_eq!(second.events.op("session-start").count(), usize::from(!is_readable), "{}", second.events);
+        assert_eq!(gaps(&second.events).len(), 1, "{}", second.events);
+        assert!(denied(&second.events).len() >= 20, "{}", second.events);
+        assert_eq!(ground.pinned(), 0, "pins are left");
     }
 }
 
