@@ -141,6 +141,16 @@ pub struct Pipe {
     pub next: u64,
 }
 
+/// A TCP connection that a member has begun; key: its socket's cookie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// The tree.
+    pub tree: Id,
+    /// Bytes of it that were counted as sent.
+    pub counted: u64,
+}
+
 /// Names of the counters, in the order of their indices in the counter map.
 pub const COUNTERS: &[&str] = &[
     "verdict-ring-full",
@@ -155,6 +165,7 @@ pub const COUNTERS: &[&str] = &[
     "pipes-full",
     "ended-calls-full",
     "phases-full",
+    "sockets-full",
 ];
 
 /// Counters of what the event itself tells already, by a member or by one that is absent: no loss.
@@ -184,6 +195,8 @@ pub const COUNT_PIPES_FULL: u32 = 9;
 pub const COUNT_ENDED_CALLS_FULL: u32 = 10;
 /// A session's new phase could not be stored.
 pub const COUNT_PHASES_FULL: u32 = 11;
+/// What a connection sends could not be counted.
+pub const COUNT_SOCKETS_FULL: u32 = 12;
 
 #[cfg(feature = "user")]
 mod pod {
@@ -202,4 +215,6 @@ mod pod {
     unsafe impl aya::Pod for super::PipeKey {}
     // SAFETY: see above.
     unsafe impl aya::Pod for super::Pipe {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for super::Connection {}
 }
