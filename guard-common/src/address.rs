@@ -50,6 +50,13 @@ impl Address {
         self.high == 0 && self.low >> 32 == 0xffff
     }
 
+    /// Whether it leads back to the machine by the loopback.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_loopback(self) -> bool {
+        self.is_v4() && self.low >> 24 & 0xff == 127 || self.high == 0 && self.low == 1
+    }
+
     /// Where the kernel goes that is told to go here by a socket bound to `source`, which is [`Self::ANY_4`] or
     /// [`Self::ANY_6`] where it is bound to none. Mostly this address, twice; where two are possible, rules must hold
     /// for both.
@@ -91,6 +98,21 @@ mod tests {
         assert_eq!(Address::ANY_6.reached(Address::ANY_6), [Address::LOOPBACK_6; 2]);
         assert_eq!(Address::ANY_6.reached(other), [Address::LOOPBACK_6; 2]);
         assert_eq!(Address::ANY_6.reached(one), [Address::LOOPBACK_4; 2]);
+    }
+
+    #[test]
+    fn all_of_127_is_the_loopback() {
+        for (address, loopback) in [
+            (Address::LOOPBACK_4, true),
+            (Address::v4(0x7fff_ffff), true),
+            (Address::v4(0x8000_0001), false),
+            (Address::v4(0x0a00_007f), false),
+            (Address::LOOPBACK_6, true),
+            (Address::ANY_6, false),
+            (Address { high: 0xfe80 << 48, low: 1 }, false),
+        ] {
+            assert_eq!(address.is_loopback(), loopback, "{address:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@
 use crate::words::OP_ROWS;
 
 /// Layout version; user space and programs refuse each other when they differ.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Size of a block in bytes. Below the 4 MiB that 5.10 allows for a map value.
 pub const BLOCK_BYTES: usize = 2 << 20;
 /// Rules a policy can have.
@@ -180,6 +180,8 @@ pub struct Meta {
     pub leading_nodes: u32,
     /// The rule that protects the maps guard enforces by, or [`NO_OWN_RULE`].
     pub own_rule: u32,
+    /// So many of the first rules are those that guard protects itself by.
+    pub own_rules: u32,
     /// Families, by number.
     pub family: [Family; FAMILY_ROWS],
     /// Rules that apply to an operation in a scope, whatever the object.

@@ -143,6 +143,16 @@ pub struct Pipe {
     pub next: u64,
 }
 
+/// A TCP connection that a member has begun; key: its socket's cookie.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// The tree.
+    pub tree: Id,
+    /// Bytes of it that were counted as sent.
+    pub counted: u64,
+}
+
 /// Names of the counters, in the order of their indices in the counter map.
 pub const COUNTERS: &[&str] = &[
     "verdict-ring-full",
@@ -158,6 +168,7 @@ pub const COUNTERS: &[&str] = &[
     "ended-calls-full",
     "phases-full",
     "groups-full",
+    "sockets-full",
 ];
 
 /// Counters of what the event itself tells already, by a member or by one that is absent: no loss.
@@ -189,6 +200,8 @@ pub const COUNT_ENDED_CALLS_FULL: u32 = 10;
 pub const COUNT_PHASES_FULL: u32 = 11;
 /// A control group whose processes are to be guarded could not be remembered.
 pub const COUNT_GROUPS_FULL: u32 = 12;
+/// What a connection sends could not be counted.
+pub const COUNT_SOCKETS_FULL: u32 = 13;
 
 #[cfg(feature = "user")]
 mod pod {
@@ -207,4 +220,6 @@ mod pod {
     unsafe impl aya::Pod for super::PipeKey {}
     // SAFETY: see above.
     unsafe impl aya::Pod for super::Pipe {}
+    // SAFETY: see above.
+    unsafe impl aya::Pod for super::Connection {}
 }

@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::bpf_send_signal;
 use guard_common::tree::{COUNT_ENDED_CALLS_FULL, COUNT_SIGNAL_FAILED, Id, Member};
 use guard_common::words::{Action, Backend, Mode};
 
-use crate::maps::{ENDED_CALLS, count};
+use crate::maps::{ENDED_CALLS, MODES, count};
 use crate::verdict::{self, Verdict};
 
 /// SIGKILL.
@@ -27,10 +27,21 @@ pub fn kill_current() -> bool {
     sent
 }
 
-/// Whether the policy in place `table` is only to be watched.
+/// Whether what the policy in place `table` says of the tree is only to be told, not carried out: `rule` decided, or
+/// [`NO_RULE`](guard_common::event::NO_RULE) where none did. A tree's own mode goes before the policy's, but does not switch off the rules that guard protects itself by.
+///
+/// Asked where something is denied, so that whatever is allowed pays nothing for it.
 #[inline(always)]
-pub fn audits(table: u32) -> bool {
-    verdict::meta(table).is_some_and(|meta| meta.mode == Mode::Audit as u32)
+pub fn audits(table: u32, tree: Id, rule: u16) -> bool {
+    let Some(meta) = verdict::meta(table) else { return false };
+    // SAFETY: a number is written whole.
+    match unsafe { MODES.get(tree) } {
+        None => meta.mode == Mode::Audit as u32,
+        Some(mode) if *mode == Mode::Audit as u32 => {
+            meta.mode == Mode::Audit as u32 || u32::from(rule) >= meta.own_rules
+        }
+        Some(_) => false,
+    }
 }
 
 /// Marks a call as ended, if the verdict asks for it and there is a call: its other processes die at their next
@@ -47,22 +58,22 @@ pub fn end_call(verdict: Verdict, call: Id) {
 
 /// Carries `verdict` out on the current process by signal; the backend that was used.
 #[inline(always)]
-pub fn by_signal(table: u32, verdict: Verdict, call: Id) -> Backend {
-    if !verdict.denies() || audits(table) {
+pub fn by_signal(table: u32, verdict: Verdict, member: &Member) -> Backend {
+    if !verdict.denies() || audits(table, member.tree, verdict.rule) {
         return Backend::None;
     }
-    end_call(verdict, call);
+    end_call(verdict, member.call);
     if kill_current() { Backend::Signal } else { Backend::None }
 }
 
 /// Carries `verdict` out by refusing what a security hook asks about; the backend that was used.
 #[inline(always)]
-pub fn by_lsm(table: u32, verdict: Verdict, call: Id) -> Backend {
-    if !verdict.denies() || audits(table) {
+pub fn by_lsm(table: u32, verdict: Verdict, member: &Member) -> Backend {
+    if !verdict.denies() || audits(table, member.tree, verdict.rule) {
         return Backend::None;
     }
     if verdict.action == Action::Kill as u8 {
-        end_call(verdict, call);
+        end_call(verdict, member.call);
         kill_current();
     }
     Backend::Lsm
@@ -70,8 +81,12 @@ pub fn by_lsm(table: u32, verdict: Verdict, call: Id) -> Backend {
 
 /// Carries `verdict` out by `backend`; the backend that was used.
 #[inline(always)]
-pub fn by(backend: Backend, table: u32, verdict: Verdict, call: Id) -> Backend {
-    if backend as u8 == Backend::Lsm as u8 { by_lsm(table, verdict, call) } else { by_signal(table, verdict, call) }
+pub fn by(backend: Backend, table: u32, verdict: Verdict, member: &Member) -> Backend {
+    if backend as u8 == Backend::Lsm as u8 {
+        by_lsm(table, verdict, member)
+    } else {
+        by_signal(table, verdict, member)
+    }
 }
 
 /// Whether the member's call was ended before.

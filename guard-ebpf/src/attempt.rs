@@ -374,7 +374,7 @@ extern "C" fn conclude_attempt(slot: u32, by: u32) -> u32 {
     let (attempt, table) = unsafe { (&(*work).attempt, (*work).table) };
     let verdict = pipe::unpack(attempt.verdict);
     let by = if by == Backend::Lsm as u32 { Backend::Lsm } else { Backend::Signal };
-    let backend = act::by(by, table, verdict, member.call);
+    let backend = act::by(by, table, verdict, &member);
     if let Some(head) = emit::head_of(slot) {
         head.op = attempt.op as u8;
         head.flags = attempt.flags as u8;

@@ -13,7 +13,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::debug;
-use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV, MAX_LABEL};
+use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV, MAX_LABEL, NO_RULE};
 use guard_common::table::{FAMILY_ARGV, MAX_PHASES};
 use guard_common::tree::{
     COUNT_ARGV_CUT, COUNT_PHASES_FULL, COUNT_PLACES_FULL, COUNT_SCRATCH_MISSING, COUNT_TREE_FULL, Id, KnownClasses,
@@ -350,10 +350,10 @@ extern "C" fn conclude(slot: u32, verdict: u32) -> u32 {
     let (image, table) = unsafe { (&mut (*work).image, (*work).table) };
     let verdict = pipe::unpack(verdict);
     let arg_start = arguments(kernel::current()).0;
-    if !verdict.denies() || act::audits(table) {
+    if !verdict.denies() || act::audits(table, image.member.tree, verdict.rule) {
         image.body.phase = begin_phase(table, image.member.tree, image.marked);
     }
-    let backend = act::by_signal(table, verdict, image.member.call);
+    let backend = act::by_signal(table, verdict, &image.member);
     let Some(head) = emit::head_of(slot) else { return 0 };
     head.call = image.member.call;
     head.scope = image.member.scope;
@@ -504,7 +504,7 @@ extern "C" fn enrol(slot: u32) -> u32 {
     if MEMBERS.insert(tgid, member, 0).is_err() {
         // An agent that can't be followed must not run, except where nothing is carried out.
         count(COUNT_TREE_FULL);
-        if !act::audits(verdict::active()) {
+        if !act::audits(verdict::active(), image.member.tree, NO_RULE) {
             act::kill_current();
         }
         return 0;

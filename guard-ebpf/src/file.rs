@@ -201,7 +201,7 @@ fn act_and_tell(
     let Some(work) = work(slot) else { return grant.backend() };
     // SAFETY: the slot has one user.
     let table = unsafe { (*work).table };
-    let backend = act::by(grant.backend(), table, verdict, member.call);
+    let backend = act::by(grant.backend(), table, verdict, member);
     if grant.inherited() {
         if verdict.action == Action::Allow as u8 {
             return backend;

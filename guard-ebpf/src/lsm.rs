@@ -7,7 +7,7 @@
 use core::arch::asm;
 
 use aya_ebpf::programs::LsmContext;
-use guard_common::event::{Exec, FLAG_PATH_UNKNOWN, Kind};
+use guard_common::event::{Exec, FLAG_PATH_UNKNOWN, Kind, NO_RULE};
 use guard_common::tree::{COUNT_SCRATCH_MISSING, Member};
 use guard_common::walk::{FACT_ARGV_ANY, FACT_NETWORK_STDIN, FACT_OBJECT_UNKNOWN, INTO_OBJECT};
 use guard_common::words::{Backend, Op};
@@ -49,7 +49,7 @@ pub fn asked(judge: impl FnOnce(u32, &Member) -> bool) -> i32 {
     let Some(slot) = hold() else {
         // So many programs preempted on one CPU at once is not to be expected; what can't be judged is not let through.
         count(COUNT_SCRATCH_MISSING);
-        return if act::audits(verdict::active()) { PROCEED } else { REFUSE };
+        return if act::audits(verdict::active(), member.tree, NO_RULE) { PROCEED } else { REFUSE };
     };
     let refused = judge(slot, &member);
     release(slot);
@@ -120,7 +120,7 @@ fn refuse_exec(slot: u32, member: &Member, file: u64) -> bool {
     let Some(work) = work(slot) else { return true };
     // SAFETY: the slot is held.
     let table = unsafe { (*work).table };
-    let backend = act::by_lsm(table, verdict, member.call);
+    let backend = act::by_lsm(table, verdict, member);
     if backend != Backend::Lsm {
         return false;
     }

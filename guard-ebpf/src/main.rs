@@ -28,6 +28,7 @@ mod net;
 mod path;
 mod pipe;
 mod script;
+mod sent;
 mod socket;
 mod syscall;
 mod target;
@@ -35,8 +36,10 @@ mod tree;
 mod uring;
 mod verdict;
 
-use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, fexit, lsm};
-use aya_ebpf::programs::{BtfTracePointContext, FExitContext, LsmContext, SockAddrContext, SockContext};
+use aya_ebpf::macros::{btf_tracepoint, cgroup_sock, cgroup_sock_addr, fexit, lsm, sock_ops};
+use aya_ebpf::programs::{
+    BtfTracePointContext, FExitContext, LsmContext, SockAddrContext, SockContext, SockOpsContext,
+};
 
 #[btf_tracepoint(function = "sched_process_fork")]
 fn on_fork(ctx: BtfTracePointContext) -> i32 {
@@ -111,6 +114,11 @@ fn on_bind6(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock(sock_create)]
 fn on_sock_create(ctx: SockContext) -> i32 {
     socket::making_internet(&ctx)
+}
+
+#[sock_ops]
+fn on_connection(ctx: SockOpsContext) -> u32 {
+    sent::told(&ctx)
 }
 
 #[lsm(hook = "socket_create")]

@@ -9,7 +9,7 @@ use guard_common::event::{MAX_ARGV, MAX_LABEL};
 use guard_common::mounts::{MountKey, MountPoint};
 use guard_common::offsets::{HOOK_SLOTS, Settings};
 use guard_common::table::{MAX_BLOCKS, Words};
-use guard_common::tree::{Doomed, Home, Id, KnownClasses, Member, Pipe, PipeKey, Places};
+use guard_common::tree::{Connection, Doomed, Home, Id, KnownClasses, Member, Pipe, PipeKey, Places};
 use guard_common::walk::{Walk, Who};
 
 /// Inner maps of different sizes may replace each other (5.10 and later).
@@ -67,6 +67,18 @@ pub static RECLASSED: HashMap<Id, [KnownClasses; 2]> = HashMap::with_max_entries
 /// Phase of each tree, where it is not the first.
 #[map]
 pub static PHASES: HashMap<Id, u32> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// [`Mode`](guard_common::words::Mode) of the trees that have one of their own, whatever the policy's is.
+#[map]
+pub static MODES: HashMap<Id, u32> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
+
+/// TCP connections to other machines, by the cookie of their sockets.
+#[map]
+pub static CONNECTIONS: HashMap<u64, Connection> = HashMap::with_max_entries(65536, BPF_F_NO_PREALLOC);
+
+/// Bytes that the connections of each tree have sent.
+#[map]
+pub static SENT: HashMap<Id, u64> = HashMap::with_max_entries(4096, BPF_F_NO_PREALLOC);
 
 /// Working memory, one for each program on each CPU ([`slot`]).
 #[map]
@@ -255,7 +267,7 @@ pub fn fence(word: *mut u64) {
 /// Adds to a number in one step. 5.10 knows no atomic operation that gives anything back, and the standard library offers none
 /// for this machine without.
 #[inline(always)]
-fn add(number: *mut u64, value: u64) {
+pub fn add(number: *mut u64, value: u64) {
     // SAFETY: an aligned map value, which the verifier checks too.
     unsafe { asm!("lock *(u64 *)({number} + 0) += {value}", number = in(reg) number, value = in(reg) value) };
 }

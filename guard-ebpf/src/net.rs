@@ -25,7 +25,7 @@ use crate::kernel::{self, masked, read, read_or_zero};
 use crate::maps::{hooked, offset, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
-use crate::{act, emit, pipe, tree};
+use crate::{act, emit, pipe, sent, tree};
 
 /// `connect` of an IPv4 socket.
 pub const CONNECT4: (Op, u16) = (Op::Connect, AF_INET);
@@ -44,6 +44,8 @@ pub const BIND6: (Op, u16) = (Op::Bind, AF_INET6);
 pub const AF_UNIX: u16 = 1;
 pub const AF_INET: u16 = 2;
 pub const AF_INET6: u16 = 10;
+pub const SOCK_STREAM: u32 = 1;
+pub const IPPROTO_TCP: u32 = 6;
 /// `SYS_SOCKET` of socketcall.
 const SOCKETCALL_SOCKET: u64 = 1;
 /// `SYS_CONNECT` of socketcall.
@@ -88,7 +90,7 @@ pub fn addressed(ctx: &SockAddrContext, hook: (Op, u16)) -> i32 {
     }
     let mut backend = Backend::None;
     let mut answer = PROCEED;
-    if act::call_ended(&member) || verdict.denies() && !act::audits(table) {
+    if act::call_ended(&member) || verdict.denies() && !act::audits(table, member.tree, verdict.rule) {
         act::end_call(verdict, member.call);
         backend = Backend::Cgroup;
         answer = REFUSE;
@@ -105,6 +107,9 @@ pub fn addressed(ctx: &SockAddrContext, hook: (Op, u16)) -> i32 {
         path_len: 0,
     };
     emit::send_with(&head, body);
+    if answer == PROCEED && op as u8 == Op::Connect as u8 && socket_type == SOCK_STREAM && protocol == IPPROTO_TCP {
+        sent::connecting(ctx, &member, address);
+    }
     answer
 }
 
@@ -338,7 +343,7 @@ pub fn judge_unix(slot: u32, member: &Member, peer: u64, op: Op, backend: Backen
     let Some(work) = work(slot) else { return backend };
     // SAFETY: the slot has one user.
     let table = unsafe { (*work).table };
-    let backend = act::by(backend, table, verdict, member.call);
+    let backend = act::by(backend, table, verdict, member);
     emit::begin::<Connect>(slot, Kind::Connect, op, member);
     if let Some(head) = emit::head_of(slot) {
         emit::decided(head, table, verdict, backend);
@@ -436,7 +441,7 @@ extern "C" fn feeds(slot: u32, table: u32, verdict: u32, family: u32) -> u32 {
         return 0;
     }
     let verdict = pipe::unpack(verdict);
-    let backend = act::by_signal(table, verdict, member.call);
+    let backend = act::by_signal(table, verdict, &member);
     emit::begin::<Connect>(slot, Kind::Connect, Op::Connect, &member);
     if let Some(head) = emit::head_of(slot) {
         emit::decided(head, table, verdict, backend);

@@ -15,7 +15,7 @@ use guard_common::words::{Backend, Op};
 
 use crate::kernel::{self, read, read_or_zero};
 use crate::maps::{hooked, offset};
-use crate::net::{AF_INET, AF_INET6, AF_UNIX, Asked};
+use crate::net::{AF_INET, AF_INET6, AF_UNIX, Asked, IPPROTO_TCP, SOCK_STREAM};
 use crate::verdict::{self, Verdict};
 use crate::{act, emit, tree};
 
@@ -25,12 +25,10 @@ const REFUSE: i32 = 0;
 /// `-EPERM`, of the security hook.
 const EPERM: i32 = 1;
 
-const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
 const SOCK_SEQPACKET: u32 = 5;
 /// The bits of `SOCK_*` that are no flags (`SOCK_TYPE_MASK`).
 const SOCK_TYPES: u32 = 0xf;
-const IPPROTO_TCP: u32 = 6;
 const IPPROTO_UDP: u32 = 17;
 const IPPROTO_MPTCP: u32 = 262;
 /// Families that speak to the kernel or within the machine: keys, routing and the like, ciphers.
@@ -54,7 +52,8 @@ pub fn making_internet(ctx: &SockContext) -> i32 {
     let Some(member) = tree::member(kernel::tgid()) else { return PROCEED };
     let made = Made { family: family as u16, socket_type, protocol };
     let used = judge(&member, made, |table, verdict| {
-        if !act::call_ended(&member) && (!verdict.denies() || act::audits(table)) {
+        let audits = || act::audits(table, member.tree, verdict.rule);
+        if !act::call_ended(&member) && (!verdict.denies() || audits()) {
             return Backend::None;
         }
         act::end_call(verdict, member.call);
@@ -127,7 +126,7 @@ fn known(family: u16) -> bool {
 extern "C" fn judge_asked(family: u32, socket_type: u32, protocol: u32) -> u32 {
     let Some(member) = tree::member(kernel::tgid()) else { return 0 };
     let made = Made { family: family as u16, socket_type, protocol };
-    let used = judge(&member, made, |table, verdict| act::by_lsm(table, verdict, member.call));
+    let used = judge(&member, made, |table, verdict| act::by_lsm(table, verdict, &member));
     u32::from(used as u8 != Backend::None as u8)
 }
 
@@ -139,7 +138,7 @@ extern "C" fn judge_made(slot: u32, family: u32, socket_type: u32) -> u32 {
     let table = verdict::active();
     let made = Made { family: family as u16, socket_type, protocol: 0 };
     let (verdict, op) = of_whatever(table, &member, made);
-    let backend = act::by_signal(table, verdict, member.call);
+    let backend = act::by_signal(table, verdict, &member);
     emit::begin::<Connect>(slot, Kind::Connect, op, &member);
     if let Some(head) = emit::head_of(slot) {
         emit::decided(head, table, verdict, backend);

@@ -68,7 +68,7 @@ pub fn forked(ctx: &BtfTracePointContext) -> i32 {
     let ended = act::call_ended(&entry);
     let full = !ended && MEMBERS.insert(tgid, entry, 0).is_err();
     // In audit mode it runs on, unseen: nothing is carried out there, not even this.
-    let doomed = ended || full && !act::audits(verdict::active());
+    let doomed = ended || full && !act::audits(verdict::active(), entry.tree, event::NO_RULE);
     if doomed {
         doom(tgid);
     }

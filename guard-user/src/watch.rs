@@ -14,6 +14,7 @@ mod prevented;
 mod reload;
 pub mod request;
 mod standing;
+mod sums;
 mod tally;
 mod tell;
 mod unseen;
@@ -24,6 +25,7 @@ use mounts::Mounts;
 use pipes::Pipes;
 pub use standing::Inheritance;
 use standing::Standing;
+use sums::Sums;
 pub use tally::{LIFE, LOSSES, Tally, Totals};
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -47,7 +49,7 @@ use crate::policy::{Compiled, Own, RuleInfo, Source, Whole};
 use crate::prevent::Prevention;
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
-use crate::record::stream::{Audience, Stream, Told};
+use crate::record::stream::{Audience, Of, Stream, Told};
 use crate::record::webhook::{self, Webhook};
 use crate::record::{Sink, SinkError, clock};
 use crate::session::{Processes, repo, seed, users};
@@ -156,6 +158,8 @@ pub struct Watch<'a> {
     webhook: Option<Webhook>,
     /// What was not handed over yet, and how many bytes that is.
     batch: (Vec<Told>, usize),
+    /// Allowed operations that were counted and not told yet.
+    sums: Sums,
     /// The event being written.
     line: Vec<u8>,
     /// When the oldest record of this batch was made, in nanoseconds since boot; the largest number where there is none.
@@ -231,6 +235,7 @@ impl<'a> Watch<'a> {
             stream: None,
             webhook: None,
             batch: (Vec::new(), 0),
+            sums: Sums::default(),
             line: Vec::new(),
             oldest: u64::MAX,
             lag: Lag::default(),
@@ -385,10 +390,15 @@ impl<'a> Watch<'a> {
         &self.totals
     }
 
-    /// Whether verdicts are carried out.
+    /// Whether verdicts are carried out, where a session has no mode of its own.
     #[must_use]
     pub fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// Whether they are in this session.
+    fn mode_of(&self, tree: Option<Id>) -> Mode {
+        tree.and_then(|tree| self.kernel.mode(tree)).unwrap_or(self.mode)
     }
 
     /// Whether a tree's session is over and its end was told.
@@ -481,6 +491,9 @@ impl<'a> Watch<'a> {
 
     fn handle(&mut self, record: &Record) {
         self.standing.changed = true;
+        if let Body::Exec { .. } | Body::Exit(_) = record.body {
+            self.tell_sums_of(record.head.tgid, record.head.start);
+        }
         self.learn(record);
         self.count(record);
         let head = record.head;
@@ -489,6 +502,7 @@ impl<'a> Watch<'a> {
             let event = self.event_of(record);
             self.emit(&event, Some(head.tree));
         }
+        self.sum(record);
         if let Body::Exec { body, .. } = &record.body
             && let Some(phase) = self.policy.phases.get(body.phase as usize).filter(|_| body.phase != 0)
         {
@@ -507,12 +521,17 @@ impl<'a> Watch<'a> {
 
     /// Whether anybody wants the event of a record.
     fn wanted(&self, record: &Record) -> bool {
-        let allowed = !matches!(record.body, Body::Exit(_)) && record.head.action == Action::Allow as u8;
+        let told = match record.body {
+            Body::Exit(_) => Of::Rest,
+            Body::Exec { .. } if record.head.action == Action::Allow as u8 => Of::Execs,
+            _ if record.head.action == Action::Allow as u8 => Of::Allowed,
+            _ => Of::Rest,
+        };
         !matches!(record.body, Body::Fork)
             && (self.sink.is_some()
                 || matches!(record.body, Body::Exec { enrol: true, .. } | Body::Moved { .. })
                 || record.head.action != Action::Allow as u8
-                || self.stream.as_ref().is_some_and(|stream| stream.wanted(allowed)))
+                || self.stream.as_ref().is_some_and(|stream| stream.wanted(told)))
     }
 
     /// Takes from a record what later ones will need.
@@ -597,6 +616,7 @@ impl<'a> Watch<'a> {
         }
         self.forget_pipes();
         self.report_losses();
+        self.tell_sums();
         self.flush();
         self.show_life();
     }
@@ -661,6 +681,7 @@ impl<'a> Watch<'a> {
             for call in &tree.calls {
                 self.calls.remove(call);
             }
+            self.totals.sent += self.kernel.sent(id);
             self.kernel.forget_tree(id, tree.calls);
             self.prevent_no_more(id);
             self.forget_import(id);
@@ -677,7 +698,7 @@ impl<'a> Watch<'a> {
             &crate::policy::Places::default(),
             0,
         );
-        let kills = decision.action >= Action::Deny && self.mode == Mode::Enforce;
+        let kills = decision.action >= Action::Deny && self.mode_of(Some(member.tree)) == Mode::Enforce;
         let enforced = kills && self.kill(pid, member);
         if !enforced {
             self.totals.left += 1;
@@ -751,7 +772,7 @@ impl<'a> Watch<'a> {
         let action = verdict.and_then(|verdict| Action::from_word(verdict.action));
         match Op::from_word(event.op).zip(action) {
             Some((op, action)) => {
-                let kept = self.mode == Mode::Audit && !verdict.is_some_and(|verdict| verdict.enforced);
+                let kept = self.mode_of(tree) == Mode::Audit && !verdict.is_some_and(|verdict| verdict.enforced);
                 self.count_decided(tree, op, action, kept);
             }
             None => self.count_happened(tree, event.op, action),
@@ -764,43 +785,58 @@ impl<'a> Watch<'a> {
 
     /// Tells an event, unless it is an allowed operation, writes it, and hands it to those who follow.
     fn emit(&mut self, event: &Event, tree: Option<Id>) {
-        let action = event.verdict.as_ref().map(|verdict| verdict.action);
-        let allowed = action == Some(Action::Allow.word());
+        let allowed = event.verdict.as_ref().is_some_and(|verdict| verdict.action == Action::Allow.word());
         if !allowed {
             (self.tell)(event);
         }
-        let followed = self.stream.as_ref().filter(|stream| stream.wanted(allowed));
-        let sent = self.webhook.as_ref().filter(|webhook| webhook.wants(event));
-        if self.sink.is_none() && followed.is_none() && sent.is_none() {
+        let of = match allowed {
+            true if event.op == Op::Exec.word() => Of::Execs,
+            true => Of::Allowed,
+            false => Of::Rest,
+        };
+        let followed = self.stream.as_ref().is_some_and(|stream| stream.wanted(of));
+        let sent = self.webhook.as_ref().is_some_and(|webhook| webhook.wants(event));
+        if self.sink.is_none() && !followed && !sent || !self.put(event) {
             return;
         }
-        self.line.clear();
-        if serde_json::to_writer(&mut self.line, event).is_err() {
-            // Not for any event there is; a loss all the same.
-            self.garbled += 1;
-            return;
+        if followed {
+            self.follow(event, of, tree);
         }
-        if let Some(stream) = followed {
-            let owner = tree.map(|tree| self.trees.get(&tree).and_then(|tree| tree.uid));
-            let audience = match owner {
-                Some(Some(uid)) => Audience::User(uid),
-                None if ["lost", "gap"].contains(&event.op) => Audience::All,
-                _ => Audience::Trusted,
-            };
-            let line = Bytes::copy_from_slice(&self.line);
-            self.batch.1 += line.len();
-            self.batch.0.push(Told { line, tree, audience, op: event.op, action, allowed });
-            if self.batch.1 >= STREAM_BATCH {
-                stream.tell(&mut self.batch.0);
-                self.batch.1 = 0;
-            }
-        }
-        if let Some(webhook) = sent {
+        if let Some(webhook) = self.webhook.as_ref().filter(|_| sent) {
             webhook.take(&self.line);
         }
         if let Some(sink) = &mut self.sink {
             self.line.push(b'\n');
             sink.write(&self.line);
+        }
+    }
+
+    /// Writes an event's line; false where that can't be.
+    fn put(&mut self, event: &Event) -> bool {
+        self.line.clear();
+        let put = serde_json::to_writer(&mut self.line, event).is_ok();
+        // Not for any event there is; a loss all the same.
+        self.garbled += u64::from(!put);
+        put
+    }
+
+    /// Hands the event whose line was written to those who follow.
+    fn follow(&mut self, event: &Event, of: Of, tree: Option<Id>) {
+        let Some(stream) = &self.stream else { return };
+        let owner = tree.map(|tree| self.trees.get(&tree).and_then(|tree| tree.uid));
+        let audience = match owner {
+            Some(Some(uid)) => Audience::User(uid),
+            None if ["lost", "gap"].contains(&event.op) => Audience::All,
+            _ => Audience::Trusted,
+        };
+        let line = Bytes::copy_from_slice(&self.line);
+        let action = event.verdict.as_ref().map(|verdict| verdict.action);
+        let stands_for = if of == Of::Counted { event.count.unwrap_or(1) } else { 1 };
+        self.batch.1 += line.len();
+        self.batch.0.push(Told { line, tree, audience, op: event.op, action, of, stands_for });
+        if self.batch.1 >= STREAM_BATCH {
+            stream.tell(&mut self.batch.0);
+            self.batch.1 = 0;
         }
     }
 
@@ -816,7 +852,8 @@ impl<'a> Watch<'a> {
             }
             Body::Doomed => self.count_happened(tree, "fork", Some(action)),
             _ => {
-                let kept = self.mode == Mode::Audit && head.flags & FLAG_ENFORCED == 0;
+                let denied = head.action >= Action::Deny as u8 && head.flags & FLAG_ENFORCED == 0;
+                let kept = denied && self.mode_of(tree) == Mode::Audit;
                 if let Some(op) = Op::from_number(head.op) {
                     self.count_decided(tree, op, action, kept);
                 }

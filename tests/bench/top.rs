@@ -1,9 +1,11 @@
-//! What `guard top` takes while it shows many sessions that do a lot: a record of them is played.
+//! What `guard top` takes while it shows many sessions that do a lot: a record of them is played, and then there are such
+//! sessions, which a daemon tells of. There it is measured too what being looked at costs the daemon.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,8 @@ use support::guard::binary;
 use support::place::Scratch;
 use support::run::Job;
 use support::tmux::Tmux;
+
+use crate::{policies, worker};
 
 /// Sessions that run at once.
 const SESSIONS: u64 = 200;
@@ -21,6 +25,9 @@ const LENGTH: u64 = 20;
 /// How long is waited before it is measured, and how long it is measured.
 const WARM: Duration = Duration::from_secs(4);
 const MEASURED: Duration = Duration::from_secs(12);
+
+/// Files that a session opens, one after the other.
+const FILES: u64 = 400;
 
 /// What it took.
 pub struct Cost {
@@ -39,10 +46,76 @@ pub fn measure(scratch: &Scratch) -> Cost {
     let path = scratch.join("top.jsonl");
     record(&path);
     let job = Job::new(binary(), Path::new("/")).args(["top", "--replay"]).arg(&path).env("LANG", "C.UTF-8");
-    let tmux = Tmux::start(scratch, &job, (200, 60), None);
+    let cost = watch(scratch, &job, || {});
+    fs::remove_file(path).expect("the record can be removed");
+    cost
+}
+
+/// What it takes while a daemon tells of sessions that run, and what the daemon takes: without it, and with it.
+pub fn live(scratch: &Scratch) -> (Cost, f64, f64) {
+    let folder = scratch.join("modules");
+    fs::create_dir(&folder).expect("a folder can be made");
+    for number in 0..FILES {
+        fs::write(folder.join(format!("module{number}.py")), "pass\n").expect("a file can be written");
+    }
+    let agent = scratch.join("agent");
+    fs::copy(std::env::current_exe().expect("a program knows its own path"), &agent)
+        .expect("a program can be copied");
+    let socket = scratch.join("top.sock");
+    scratch.write("top.toml", policies::agent(scratch.path(), 10));
+    let daemon = worker::daemon_at(scratch, &scratch.join("top.toml"), &socket);
+    let start = || {
+        let mut command = Command::new(&agent);
+        command.arg("crowd").arg(&folder).arg((RATE / SESSIONS).to_string()).stdin(Stdio::piped());
+        command.spawn().expect("an agent starts")
+    };
+    let agents: Vec<Child> = (0..SESSIONS).map(|_| start()).collect();
+    sleep(WARM);
+    let taken = |used: f64, at: Instant| (cpu(daemon.pid()) - used) / at.elapsed().as_secs_f64();
+    let (used, at) = (cpu(daemon.pid()), Instant::now());
+    sleep(MEASURED);
+    let alone = taken(used, at);
+    let job = Job::new(binary(), Path::new("/")).args(["top", "--socket"]).arg(&socket).env("LANG", "C.UTF-8");
+    let mut from = None;
+    let cost = watch(scratch, &job, || from = Some((cpu(daemon.pid()), Instant::now())));
+    let (used, at) = from.expect("it was measured");
+    let watched = taken(used, at);
+    for mut agent in agents {
+        drop(agent.stdin.take());
+        assert!(agent.wait().expect("a child can be waited for").success());
+    }
+    daemon.stop();
+    fs::remove_dir_all(folder).expect("the files can be removed");
+    (cost, alone, watched)
+}
+
+/// Opens files, `rate` a second in ten bursts, until standard input ends.
+pub fn crowd(folder: &Path, rate: u64) {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use std::os::fd::AsFd as _;
+    let (began, mut opened) = (Instant::now(), 0);
+    let stdin = std::io::stdin();
+    loop {
+        let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
+        while opened < due {
+            let path = folder.join(format!("module{}.py", opened * 7 % FILES));
+            drop(File::open(path).expect("the file can be opened"));
+            opened += 1;
+        }
+        let mut ended = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ended, PollTimeout::from(100u8)).is_ok_and(|ended| ended > 0) {
+            return;
+        }
+    }
+}
+
+/// Looks at all sessions in a terminal of 200x60; `begins` is called when measuring does.
+fn watch(scratch: &Scratch, job: &Job, begins: impl FnOnce()) -> Cost {
+    let tmux = Tmux::start(scratch, job, (200, 60), None);
     tmux.wait_for("200 sessions");
     let began = Instant::now();
     sleep(WARM);
+    begins();
     let (used, at) = (cpu(tmux.pid()), Instant::now());
     sleep(MEASURED);
     let cpu = (cpu(tmux.pid()) - used) / at.elapsed().as_secs_f64();
@@ -56,7 +129,6 @@ pub fn measure(scratch: &Scratch) -> Cost {
     };
     tmux.keys(&["q"]);
     tmux.wait_for_end();
-    fs::remove_file(path).expect("the record can be removed");
     Cost { cpu, frames: said("frames"), events: said("events taken in") as u64, due }
 }
 

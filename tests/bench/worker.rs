@@ -102,12 +102,19 @@ pub fn daemon(scratch: &Scratch, policy: &str, json: bool) -> Guard {
 /// The same, with a policy from anywhere.
 pub fn daemon_with(scratch: &Scratch, policy: &Path, json: bool) -> Guard {
     let mut command = Command::new(binary());
-    command
-        .args(["daemon", "--no-pins"])
-        .args(json.then_some("--json"))
-        .arg("--policy")
-        .arg(policy)
-        .stdin(Stdio::null());
+    command.args(["daemon", "--no-pins"]).args(json.then_some("--json")).arg("--policy").arg(policy);
+    start_daemon(scratch, command)
+}
+
+/// The same, with its control API at `socket`; no files are marked.
+pub fn daemon_at(scratch: &Scratch, policy: &Path, socket: &Path) -> Guard {
+    let mut command = Command::new(binary());
+    command.args(["daemon", "--no-pins", "--without-fanotify", "--policy"]).arg(policy).arg("--socket").arg(socket);
+    start_daemon(scratch, command)
+}
+
+fn start_daemon(scratch: &Scratch, mut command: Command) -> Guard {
+    command.stdin(Stdio::null());
     let mut guard = Guard::start(scratch, &mut command);
     guard.wait_until(|said| said.contains("guarding"));
     guard

@@ -1,17 +1,19 @@
 //! Connections and datagrams.
 
-use std::io;
-use std::net::{TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::Path;
+use std::{fs, io};
 
+use support::api::Api;
 use support::guard::Guarded;
+use support::net::own_address;
 use support::run::Job;
-use support::stage::text;
+use support::stage::{text, until};
 
 use crate::Check;
-use crate::ground::Ground;
+use crate::ground::{Ground, shell};
 
 pub const CHECKS: &[Check] = &[
     ("net: an allowed address is reached, and told of", allowed),
@@ -21,6 +23,7 @@ pub const CHECKS: &[Check] = &[
     ("net: a denied port is not bound", binding),
     ("net: sockets of other kinds are not made", other_kinds),
     ("net: a denied unix socket is left at once", unix_sockets),
+    ("net: what leaves is counted to the byte", sent),
 ];
 
 fn binding(ground: &Ground) {
@@ -128,6 +131,37 @@ fn other_kinds(ground: &Ground) {
         ground.denied("addresses", place, ["socket", "--uring", "packet"]);
     }
     ground.allowed(place, ["socket", "netlink"]);
+}
+
+/// While the connection is open, and when it has ended.
+fn sent(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let there = Ipv4Addr::new(10, 77, 0, 1);
+    own_address(there);
+    let listener = TcpListener::bind((there, 0)).expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let taken = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("a connection");
+        io::copy(&mut stream, &mut io::sink()).expect("its end")
+    });
+    let script = format!(
+        "exec 3<>/dev/tcp/{there}/{port}; printf %70000d 0 >&3; while ! test -e sent; do sleep 0.1; done; printf 1 >&3; exec 3>&-; \
+         while ! test -e over; do sleep 0.1; done; rm sent over"
+    );
+    let running = shell(disk, &script).start();
+    let pid = running.pid();
+    let api = Api::at(ground.daemon.socket());
+    let counted = || {
+        let sessions = api.json("/v1/sessions")["sessions"].clone();
+        let of_this = sessions.as_array()?.iter().find(|one| one["pid"] == pid)?["bytes_out"].as_u64();
+        of_this
+    };
+    until("it is counted", || counted() == Some(70_000));
+    fs::write(disk.join("sent"), "").expect("written");
+    assert_eq!(taken.join().expect("it ends"), 70_001);
+    until("the last byte is counted", || counted() == Some(70_001));
+    fs::write(disk.join("over"), "").expect("written");
+    assert_eq!(running.wait().code(), 0);
 }
 
 fn unix_sockets(ground: &Ground) {

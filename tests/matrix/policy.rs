@@ -3,9 +3,10 @@
 use std::fs;
 
 use serde_json::Value;
+use support::api::Api;
 use support::guard::Guarded;
 use support::http::{Response, Server};
-use support::stage::SECRET;
+use support::stage::{SECRET, text};
 
 use crate::ground::{Ground, RELOADED, shell};
 use crate::{Check, execs, rights};
@@ -15,6 +16,7 @@ pub const CHECKS: &[Check] = &[
     ("policy: a phase ends what was allowed before", phase),
     ("policy: nothing runs straight from the network", pipe_to_shell),
     ("policy: another one is in force at once and whole", reload),
+    ("policy: one session is only watched, and guard protects itself from it all the same", watched),
     ("policy: a program in memory alone may do nothing that one may not", in_memory),
 ];
 
@@ -71,6 +73,32 @@ fn judged(ground: &Ground, denied: &str, free: &str) {
         ground.denied("reloaded", place, ["read", &format!("{denied}/secret")]);
         assert_eq!(ground.allowed(place, ["read", &format!("{free}/secret")]), SECRET);
     }
+}
+
+/// The others are held as ever.
+fn watched(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let api = Api::at(ground.daemon.socket());
+    let go = disk.join("go");
+    let script = "while ! test -e go; do sleep 0.1; done; ./attempt read by/secret; ./attempt write $policy more; echo $?; rm go";
+    let running = shell(disk, script).env("policy", ground.policy()).start();
+    let pid = running.pid();
+    let start = ground.told("its start", |event| event["op"] == "session-start" && event["process"]["pid"] == pid);
+    let path = format!("/v1/sessions/{}/mode", text(&start, "/tree"));
+    let answer = api.send("PUT", &path, "{\"mode\":\"audit\"}");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    ground.denied("others", disk, ["read", "by/secret"]);
+    let before = fs::read(ground.policy()).expect("a policy");
+    fs::write(&go, "").expect("written");
+    let done = running.wait();
+    let stopped = if ground.kernel.prevents() { 1 } else { 137 };
+    assert_eq!(done.out(), format!("{SECRET}{stopped}\n"), "{}", done.err());
+    assert_eq!(fs::read(ground.policy()).expect("a policy"), before);
+    let of_it = |rule: &str| {
+        let of_it = |event: &Value| event["tree"] == start["tree"] && event["verdict"]["rule"] == rule;
+        ground.told(rule, of_it)["verdict"]["enforced"].clone()
+    };
+    assert_eq!((of_it("others"), of_it("self")), (false.into(), true.into()));
 }
 
 /// It could call itself anything, so it is taken for what the rules name: who does something, and whom it is done to. The first

@@ -75,6 +75,7 @@ fn answers_are_as_described() {
         "/v1/sessions",
         "/v1/sessions/{id}",
         "/v1/sessions/{id}/kill",
+        "/v1/sessions/{id}/mode",
         "/v1/status",
     ];
     assert_eq!(paths.keys().map(String::as_str).collect::<Vec<_>>(), wanted);
@@ -245,6 +246,67 @@ fn events_are_the_records_lines() {
     assert_eq!(sorted(denied), chosen(&|event| event["verdict"]["action"] == "deny"));
 }
 
+/// Who wants numbers is told as many operations as who wants each, and of the same things.
+#[test]
+fn allowed_operations_are_counted() {
+    let stage = Stage::new("api");
+    let daemon = stage.guard("").daemon();
+    let api = api(&daemon);
+    let (each, counted) = (api.follow(""), api.follow("?allowed=counted"));
+    let script =
+        "n=0; while [ $n -lt 300 ]; do read line < allowed/fine; n=$((n+1)); done; cat denied/secret; exit 0";
+    let done = Job::new(stage.agent(), stage.path()).args(["in", "fork", "exec", "/bin/sh", "-c", script]).run();
+    assert_eq!(done.code(), 0, "{}", done.err());
+    let over = |event: &Value| event["op"] == "session-end";
+    drop(each.until("the end", over));
+    drop(counted.until("the end", over));
+    let lines = |following: &support::api::Following| -> Vec<Value> {
+        following.lines().iter().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    // By operation, process and object.
+    let key = |event: &Value, of: &Value| {
+        format!("{} {} {} {} {}", of["op"], event["process"]["pid"], of["path"], of["addr"], event["process"]["exe"])
+    };
+    let is_counted = |event: &&Value| {
+        event["verdict"]["action"] == "allow" && event["op"] != "exec" && event["op"] != "session-start"
+    };
+    let told = |events: &[Value]| {
+        let mut told = std::collections::BTreeMap::<String, u64>::new();
+        for event in events.iter().filter(is_counted) {
+            *told.entry(key(event, event)).or_default() += 1;
+        }
+        told
+    };
+    let numbers = |events: &[Value]| {
+        let mut numbers = std::collections::BTreeMap::<String, u64>::new();
+        for event in events.iter().filter(|event| event["op"] == "counted") {
+            let counts = event["counts"].as_array().expect("counts");
+            assert_eq!(
+                number(event, "/count"),
+                counts.iter().map(|one| number(one, "/count")).sum::<u64>(),
+                "{event}"
+            );
+            for one in counts {
+                *numbers.entry(key(event, one)).or_default() += number(one, "/count");
+            }
+        }
+        numbers
+    };
+    until("all is told", || {
+        told(&lines(&each)).values().sum::<u64>() > 300 && told(&lines(&each)) == numbers(&lines(&counted))
+    });
+    let (each, counted) = (lines(&each), lines(&counted));
+    assert!(counted.iter().filter(is_counted).count() == 0, "{counted:?}");
+    assert!(counted.len() < each.len() / 4, "{} of {}", counted.len(), each.len());
+    // The rest is the same, execs each.
+    let rest = |events: &[Value], leave: &dyn Fn(&&Value) -> bool| {
+        let mut rest: Vec<String> = events.iter().filter(|event| !leave(event)).map(Value::to_string).collect();
+        rest.sort();
+        rest
+    };
+    assert_eq!(rest(&each, &is_counted), rest(&counted, &|event| event["op"] == "counted"));
+}
+
 #[test]
 fn events_are_chosen_by_words_that_there_are() {
     let stage = Stage::new("api");
@@ -255,6 +317,7 @@ fn events_are_chosen_by_words_that_there_are() {
         ("?action=stop", "there is no verdict `stop`"),
         ("?session=1", "16 hexadecimal"),
         ("?allowed=maybe", "allowed"),
+        ("?allowed=counted&op=read", "neither op nor action"),
         ("?colour=red", "unknown field `colour`"),
     ] {
         let refused = api.get(&format!("/v1/events{query}")).refused(400);

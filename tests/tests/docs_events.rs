@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use guard::policy::OPS;
-use guard::record::event::{Event, Exit, Open, Process, Verdict};
+use guard::record::event::{Counted, Event, Exit, Open, Process, Verdict};
 use guard::watch::LIFE;
 use guard_common::tree::{COUNTERS, TOLD_IN_EVENTS};
 use guard_common::words::{Action, Backend, How, Scope};
@@ -57,6 +57,7 @@ fn whole() -> Event {
         backend: Some("signal"),
         happened: vec!["created"],
     };
+    let counted = Counted { op: "read", count: 1, path: text(), addr: text(), port: Some(1), proto: Some("tcp") };
     Event {
         time: "now".to_owned(),
         op: "read",
@@ -74,6 +75,7 @@ fn whole() -> Event {
         proto: Some("tcp"),
         exit: Some(Exit { code: Some(1), signal: Some(1) }),
         phase: text(),
+        mode: Some("audit"),
         repo: text(),
         home: text(),
         unenforced: vec!["delete"],
@@ -87,6 +89,7 @@ fn whole() -> Event {
         kind: Some("garbled"),
         since: Some(String::new()),
         count: Some(1),
+        counts: vec![counted],
     }
 }
 
@@ -97,6 +100,7 @@ fn every_member_is_explained_and_no_other() {
     for part in ["process", "verdict", "open", "exit"] {
         assert_eq!(rows(&page, &format!("### `{part}`")), members(&event[part]), "{part}");
     }
+    assert_eq!(rows(&page, "### `counts`"), members(&event["counts"][0]));
 }
 
 #[test]

@@ -176,6 +176,88 @@ fn sessions_that_begin_and_end_meanwhile_are_told() {
     assert_eq!(ground.agent(&["read", "denied/secret"]).run().out(), SECRET);
 }
 
+/// A session's own mode holds while nobody watches, and by the next daemon; and for that session alone.
+#[test]
+fn a_sessions_own_mode_is_taken_over() {
+    let ground = Ground::new();
+    let first = ground.guard().daemon();
+    let script = "for n in 1 2 3; do while ! test -e go$n; do sleep 0.02; done; sh -c 'cat denied/secret' > out$n; touch done$n; done; true";
+    let agent = ground.stage.scratch().program(Path::new("/bin/bash"), "shell");
+    let running = Job::new(agent, ground.stage.path()).args(["-c", script]).limit(Duration::from_mins(3)).start();
+    let read = |number: u32| {
+        let file = |name: &str| ground.stage.path().join(format!("{name}{number}"));
+        fs::write(file("go"), "").expect("a file");
+        until("it is done", || file("done").exists());
+        fs::read_to_string(file("out")).expect("a file")
+    };
+    let session = |daemon: &Daemon| {
+        let sessions = support::api::Api::at(daemon.socket()).json("/v1/sessions")["sessions"].clone();
+        sessions.as_array().and_then(|all| all.first().cloned())
+    };
+    until("there is a session", || session(&first).is_some());
+    let id = text(&session(&first).expect("a session"), "/id").to_owned();
+    let api = support::api::Api::at(first.socket());
+    let answer = api.send("PUT", &format!("/v1/sessions/{id}/mode"), "{\"mode\":\"audit\"}");
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(read(1), SECRET);
+    drop(first.killed(Signal::SIGKILL));
+    assert_eq!(read(2), SECRET, "nobody watches");
+    let second = ground.guard().daemon();
+    let taken_over = session(&second).expect("a session");
+    assert_eq!((text(&taken_over, "/id"), text(&taken_over, "/mode")), (id.as_str(), "audit"), "{taken_over}");
+    assert_eq!(taken_over["own_mode"], true, "{taken_over}");
+    assert_eq!(read(3), SECRET);
+    ground.enforces();
+    assert_eq!(running.wait().code(), 0);
+    second.stop().events.none_lost();
+}
+
+/// What a connection sends is counted on while nobody watches, and by the next daemon.
+#[test]
+fn what_was_sent_is_taken_over() {
+    use std::net::{Ipv4Addr, TcpListener};
+    support::net::alone(|| {
+        let there = Ipv4Addr::new(10, 77, 0, 1);
+        support::net::own_address(there);
+        let listener = TcpListener::bind((there, 0)).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let taken = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            std::io::copy(&mut stream, &mut std::io::sink()).expect("its end")
+        });
+        let ground = Ground::new();
+        let first = ground.guard().daemon();
+        let script = format!(
+            "exec 3<>/dev/tcp/{there}/{port}; for n in 1 2 3; do while ! test -e go$n; do sleep 0.02; done; printf %1000d 0 >&3; touch done$n; done; \
+             while ! test -e stop; do sleep 0.02; done"
+        );
+        let agent = ground.stage.scratch().program(Path::new("/bin/bash"), "shell");
+        let job = Job::new(agent, ground.stage.path()).args(["-c", &script]).limit(Duration::from_mins(3));
+        let running = job.start();
+        let send = |number: u32| {
+            let file = |name: &str| ground.stage.path().join(format!("{name}{number}"));
+            fs::write(file("go"), "").expect("a file");
+            until("it is sent", || file("done").exists());
+        };
+        let counted = |daemon: &Daemon| {
+            let sessions = support::api::Api::at(daemon.socket()).json("/v1/sessions")["sessions"].clone();
+            sessions[0]["bytes_out"].as_u64()
+        };
+        send(1);
+        until("it is counted", || counted(&first) == Some(1000));
+        drop(first.killed(Signal::SIGKILL));
+        send(2);
+        let second = ground.guard().daemon();
+        until("what was sent meanwhile is known", || counted(&second) == Some(2000));
+        send(3);
+        until("it is counted on", || counted(&second) == Some(3000));
+        fs::write(ground.stage.path().join("stop"), "").expect("a file");
+        assert_eq!(running.wait().code(), 0);
+        assert_eq!(taken.join().expect("it ends"), 3000);
+        second.stop().events.none_lost();
+    });
+}
+
 #[test]
 fn one_that_is_told_to_hand_over_leaves_everything_standing() {
     let ground = Ground::new();

@@ -22,8 +22,7 @@ impl Person {
         for line in fs::read_to_string(path).expect("the record").lines() {
             model.apply(&Seen::parse(line).expect("an event"));
         }
-        let mut app =
-            App::new(view, Abilities { kill: Ok(()), mode: Err("there is one mode".to_owned()), speed: true });
+        let mut app = App::new(view, Abilities { kill: Ok(()), mode: Err("nobody may".to_owned()), speed: true });
         app.settle(&model);
         Self { app, model }
     }
@@ -217,10 +216,78 @@ fn killing_asks_first() {
 }
 
 #[test]
-fn the_mode_is_said_not_to_be_switched_and_why() {
+fn switching_a_sessions_mode_asks_first() {
     let mut person = Person::new(View::Sessions);
     assert_eq!(person.type_in("m"), None);
-    assert_eq!(person.message(), "Not available: there is one mode");
+    assert_eq!(person.message(), "Not available: nobody may");
+    person.app.abilities.mode = Ok(());
+    person.press(KeyCode::Down);
+    let Some(Row::Session(tree)) = person.app.list().selected else { panic!("a session") };
+    for (enforce, audit) in [(Some(true), true), (Some(false), false), (None, true)] {
+        person.model.sessions.get_mut(&tree).expect("a session").enforce = enforce;
+        person.type_in("m");
+        let to = if audit { "to audit?" } else { "to enforce?" };
+        assert!(matches!(&person.app.dialog, Some(Dialog::Ask(text, _)) if text.contains(to)), "{enforce:?}");
+        assert_eq!(person.type_in("n"), None);
+        assert_eq!(person.message(), "Nothing was done.");
+        person.type_in("m");
+        assert_eq!(person.type_in("y"), Some(Effect::Do(Act::Switch { tree, audit })));
+    }
+    person.model.sessions.get_mut(&tree).expect("a session").ended = Some(1);
+    assert_eq!(person.type_in("m"), None);
+    assert_eq!((person.message(), &person.app.dialog), ("Not available: the session has ended.", &None));
+}
+
+/// The record tells when somebody has switched it.
+#[test]
+fn a_switched_mode_is_seen_in_a_record() {
+    let mut person = Person::new(View::Sessions);
+    let tree = 0x0650_4a1c_2001;
+    for (mode, enforce) in [("audit", false), ("enforce", true)] {
+        let line = format!(
+            r#"{{"time":"2026-11-20T10:00:31Z","op":"control","kind":"mode","mode":"{mode}","tree":"{tree:016x}","process":{{"pid":9,"start":8}}}}"#
+        );
+        person.model.apply(&Seen::parse(&line).expect("an event"));
+        assert_eq!(person.model.sessions[&tree].enforce, Some(enforce));
+        assert!(
+            !person.model.sessions[&tree].processes.keys().any(|pid| pid.pid == 9),
+            "who switched is no part of it"
+        );
+    }
+}
+
+/// Numbers come to the same as the events that they are of.
+#[test]
+fn what_was_counted_is_as_good_as_told() {
+    let head = r#""time":"2026-11-20T10:00:31Z","tree":"000006504a1c2001","process":{"pid":2001,"start":1000001,"exe":"/usr/bin/codex"}"#;
+    let allow = r#""verdict":{"action":"allow","enforced":false}"#;
+    let (mut told, mut counted) = (Person::new(View::Sessions), Person::new(View::Sessions));
+    for what in [
+        r#""op":"read","path":"/a""#,
+        r#""op":"read","path":"/a""#,
+        r#""op":"write","path":"/b""#,
+        r#""op":"connect","addr":"10.0.0.1","port":80"#,
+    ] {
+        told.model.apply(&Seen::parse(&format!("{{{head},{what},{allow}}}")).expect("an event"));
+    }
+    let counts = r#""op":"counted","count":4,"counts":[{"op":"read","count":2,"path":"/a"},{"op":"write","count":1,"path":"/b"},{"op":"connect","count":1,"addr":"10.0.0.1","port":80}]"#;
+    counted.model.apply(&Seen::parse(&format!("{{{head},{counts}}}")).expect("an event"));
+    let known = |person: &Person| {
+        let model = &person.model;
+        let mut objects: Vec<_> =
+            model.objects.iter().map(|(_, one)| (one.name.to_string(), one.kind, one.uses)).collect();
+        objects.sort_by(|one, other| (&one.0, one.1).cmp(&(&other.0, other.1)));
+        let session = &model.sessions[&0x0650_4a1c_2001];
+        let rates = [&model.rate, &model.opens, &model.connects, &session.opens, &session.connects];
+        let rates = rates.map(|meter| meter.rate(model.now, 0));
+        let processes = &session.processes;
+        let touches = |touch: &guard::top::model::Touch| (touch.name.to_string(), touch.words());
+        let mut touched: Vec<_> =
+            processes.values().flat_map(|process| process.touches.iter().map(touches)).collect();
+        touched.sort();
+        (model.events, model.garbage, rates, objects, processes.len(), touched)
+    };
+    assert_eq!(known(&told), known(&counted));
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::types::Refusal;
 use crate::policy::OPS;
 use crate::record::clock;
 use crate::record::event::Event;
-use crate::record::stream::{Choice, Reading};
+use crate::record::stream::{Allowed, Choice, Reading};
 use crate::watch::LIFE;
 
 /// How long events are gathered once some were sent: each piece that is sent costs more than an event.
@@ -45,9 +45,22 @@ pub struct Wanted {
     /// Only these verdicts, separated by commas: `allow`, `log`, `deny`, `kill`.
     #[serde(default)]
     action: Option<String>,
-    /// `false` leaves out allowed operations, which then cost the daemon nothing.
+    /// `false` leaves out allowed operations, which then cost the daemon nothing. `counted` tells them by their number,
+    /// ten times a second, by process and object, in events of the op `counted`; execs each. It goes with `session` alone.
     #[serde(default)]
-    allowed: Option<bool>,
+    allowed: Option<AllowedWanted>,
+}
+
+/// How allowed operations are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AllowedWanted {
+    /// Each.
+    True,
+    /// Not at all.
+    False,
+    /// By their number.
+    Counted,
 }
 
 /// Events as they come, from now on.
@@ -74,8 +87,18 @@ pub async fn follow(
         tree: wanted.session.as_deref().map(number).transpose()?,
         ops: words(wanted.op.as_deref(), "operation", OPS.iter().map(|op| op.word()).chain(life))?,
         actions: words(wanted.action.as_deref(), "verdict", Action::ALL.iter().map(|action| action.word()))?,
-        allowed: wanted.allowed.unwrap_or(true),
+        allowed: match wanted.allowed {
+            Some(AllowedWanted::False) => Allowed::No,
+            Some(AllowedWanted::Counted) => Allowed::Counted,
+            Some(AllowedWanted::True) | None => Allowed::Each,
+        },
     };
+    if choice.allowed == Allowed::Counted && !(choice.ops.is_empty() && choice.actions.is_empty()) {
+        return Err(Problem::bad(
+            "allowed=counted goes with neither op nor action: numbers are of several operations",
+        )
+        .help("leave these out, or have each event told"));
+    }
     let reading = api.stream.read(choice, caller.uid).map_err(|why| {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, why).help("close one of them, or try again later")
     })?;

@@ -30,7 +30,7 @@ enum Kind {
 type Metric = (&'static str, Kind, &'static [&'static str], &'static str);
 
 /// The metrics there are.
-const ALL: [Metric; 34] = [
+const ALL: [Metric; 35] = [
     ("guard_build_info", Kind::Gauge, &["version", "kernel"], "Which guard runs, on which kernel; always 1."),
     ("guard_start_time_seconds", Kind::Gauge, &[], "When the daemon was started, in seconds since 1970."),
     ("guard_enforcing", Kind::Gauge, &["op"], "Whether a denial of this operation is carried out now: 1 or 0."),
@@ -64,6 +64,12 @@ const ALL: [Metric; 34] = [
         Kind::Counter,
         &["program"],
         "How often a kernel program has run; only where the kernel measures.",
+    ),
+    (
+        "guard_sent_bytes_total",
+        Kind::Counter,
+        &[],
+        "Bytes that TCP connections of sessions have brought to other addresses than the loopback's.",
     ),
     ("guard_sessions", Kind::Gauge, &[], "Sessions that run."),
     ("guard_tree_processes", Kind::Gauge, &[], "Processes that are guarded: the size of all trees."),
@@ -189,6 +195,7 @@ fn text(api: &Api, snapshot: &Snapshot, machine: &Machine) -> Result<Vec<u8>, pr
     protection(&sheet, snapshot)?;
     counts(&sheet, machine)?;
     costs(&sheet, machine)?;
+    sheet.one("guard_sent_bytes_total", machine.bytes_out as f64)?;
     sheet.one("guard_sessions", machine.sessions as f64)?;
     sheet.one("guard_tree_processes", machine.processes as f64)?;
     sheet.one("guard_tree_processes_max", machine.max_processes as f64)?;

@@ -37,6 +37,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(sessions::list))
         .routes(routes!(sessions::show))
         .routes(routes!(sessions::kill))
+        .routes(routes!(sessions::switch))
         .routes(routes!(events::follow))
         .routes(routes!(policy::get, policy::check, policy::put))
         .routes(routes!(phase::get, phase::post))

@@ -7,12 +7,13 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use guard_common::words::Mode;
 
 use super::Api;
 use super::body::json;
 use super::peer::Caller;
 use super::problem::Problem;
-use super::types::{Kill, Killed, Refusal, SessionDetail, Sessions};
+use super::types::{Kill, Killed, Refusal, SessionDetail, SessionMode, Sessions};
 use crate::watch::request::{Change, Done};
 
 /// The number that is meant by a session's id.
@@ -98,4 +99,35 @@ pub async fn kill(
         return Err(Problem::busy());
     };
     Ok(Json(Killed { processes }))
+}
+
+/// Switches a session between `enforce` and `audit`, from the next verdict on, for all of its processes.
+///
+/// It holds as long as the session does, whatever becomes of the policy, unless the session is given the policy's own mode
+/// again. In a session that was switched to `audit`, what guard protects itself by is denied as before.
+#[utoipa::path(put, path = "/v1/sessions/{id}/mode", tag = "sessions",
+    params(("id" = String, Path, description = "The session's id: `tree` in events")),
+    request_body = SessionMode,
+    responses(
+        (status = 200, description = "It is in that mode", body = SessionMode),
+        (status = 400, description = "The request makes no sense", body = Refusal),
+        (status = 403, description = "Only root may, and nobody who is guarded", body = Refusal),
+        (status = 404, description = "There is no such session", body = Refusal),
+        (status = 409, description = "It is over, or guard was started with `--audit`", body = Refusal),
+        (status = 503, description = "The daemon is busy", body = Refusal),
+))]
+pub async fn switch(
+    State(api): State<Arc<Api>>,
+    Extension(caller): Extension<Caller>,
+    path: Result<Path<String>, PathRejection>,
+    body: Body,
+) -> Result<Json<SessionMode>, Problem> {
+    let by = api.desk.may_change(caller.changes("switch a session's mode")?).await?;
+    let id = number(&id(path)?)?;
+    let wanted = json::<SessionMode>(body).await?.unwrap_or_default();
+    let Some(mode) = Mode::from_word(&wanted.mode) else {
+        return Err(Problem::bad("which mode? expected {\"mode\":\"enforce\"} or {\"mode\":\"audit\"}"));
+    };
+    api.desk.change(by, Change::Mode(id, mode)).await?;
+    Ok(Json(wanted))
 }

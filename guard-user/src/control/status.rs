@@ -100,6 +100,7 @@ pub fn machine(api: &Api, snapshot: &Snapshot) -> Machine {
         life: totals.tally.life().map(|(name, count)| (name.to_owned(), count)).collect(),
         would_have: operations(&totals.would_have, &[Action::Deny, Action::Kill]),
         rules,
+        bytes_out: totals.sent + snapshot.sessions.iter().filter_map(|session| session.bytes_out).sum::<u64>(),
         lost,
         counters: snapshot
             .counters

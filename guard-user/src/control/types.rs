@@ -102,6 +102,9 @@ pub struct Machine {
     pub would_have: Vec<OperationCount>,
     /// Operations that each rule decided. The default goes by the name `default`, and is counted where it does not allow.
     pub rules: Vec<RuleCount>,
+    /// Bytes that the TCP connections of all sessions have sent, as `bytes_out` of a session.
+    #[serde(default)]
+    pub bytes_out: u64,
     /// What could not be told or done, by kind, as in `lost` events.
     pub lost: Counts,
     /// The kernel's counters by name; what is no loss is among them.
@@ -261,6 +264,9 @@ pub struct Session {
     pub home: Option<String>,
     /// `enforce` or `audit`.
     pub mode: String,
+    /// Whether that is its own mode, given to it while it ran, and not the policy's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_mode: bool,
     /// Its phase; absent where the policy has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
@@ -281,7 +287,8 @@ pub struct Session {
     /// The strictest of them: `allow`, `log`, `deny` or `kill`; absent where nothing was decided yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worst: Option<String>,
-    /// Bytes that it has sent to other machines; absent where that is not counted.
+    /// Bytes that its TCP connections have brought to other addresses than the loopback's; docs/api.md says what is not
+    /// counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_out: Option<u64>,
 }
@@ -341,6 +348,14 @@ pub struct Call {
     pub agent_session: Option<String>,
     /// Processes of it that run.
     pub processes: u64,
+}
+
+/// `PUT /v1/sessions/{id}/mode`: the mode that a session is to be in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionMode {
+    /// `enforce` or `audit`.
+    pub mode: String,
 }
 
 /// `POST /v1/sessions/{id}/kill`: what to end.

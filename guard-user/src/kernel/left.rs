@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use aya::Pod;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
-use guard_common::tree::{COUNTERS, Id, Member, Pipe, PipeKey, Places};
+use guard_common::tree::{COUNTERS, Connection, Id, Member, Pipe, PipeKey, Places};
 use nix::fcntl::Flock;
 
 use super::pins::{ALIVE, PREFIX, Piece, remove};
@@ -85,6 +85,21 @@ impl Left {
     /// The phases that trees are in.
     pub(super) fn phases(&self) -> Vec<(Id, u32)> {
         self.entries("PHASES")
+    }
+
+    /// The modes that trees have of their own; none where an older guard knew of none.
+    pub(super) fn modes(&self) -> Vec<(Id, u32)> {
+        self.entries("MODES")
+    }
+
+    /// What trees have sent; nothing where an older guard has not counted it.
+    pub(super) fn sent(&self) -> Vec<(Id, u64)> {
+        self.entries("SENT")
+    }
+
+    /// The connections of which that is counted.
+    pub(super) fn connections(&self) -> Vec<(u64, Connection)> {
+        self.entries("CONNECTIONS")
     }
 
     /// The calls that were ended.

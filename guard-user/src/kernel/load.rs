@@ -12,9 +12,9 @@ use aya::{Ebpf, EbpfLoader};
 use guard_common::offsets::HOOK_SLOTS;
 use guard_common::table::{Block, Classes, NO_OWN_RULE, NO_WORD, VERSION};
 use guard_common::tree::{
-    COUNTERS, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, PipeKey, Places,
+    COUNTERS, Connection, DOOMED_PER_BLOCK, Home, Id, KnownClasses, MAX_ANCHOR, Member, Pipe, PipeKey, Places,
 };
-use guard_common::words::Backend;
+use guard_common::words::{Backend, Mode};
 
 use super::asked::{Asked, Unasked, how_asked};
 use super::backends::Abilities;
@@ -33,11 +33,25 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gu
 /// Slots of working memory each CPU has; as the programs' own `PROGRAMS`.
 const PROGRAMS_PER_CPU: u32 = 4;
 /// Maps that whoever takes over from this guard needs.
-const TO_PIN: [&str; 8] = ["MEMBERS", "PLACES", "ENDED_CALLS", "PIPES", "PHASES", "COUNTERS", "VERDICTS", "BULK"];
+const TO_PIN: [&str; 11] = [
+    "MEMBERS",
+    "PLACES",
+    "ENDED_CALLS",
+    "PIPES",
+    "PHASES",
+    "MODES",
+    "SENT",
+    "CONNECTIONS",
+    "COUNTERS",
+    "VERDICTS",
+    "BULK",
+];
 /// Maps that say who is guarded, for who judges beside the programs.
-pub const JUDGED_BY: [&str; 5] = ["MEMBERS", "PLACES", "PHASES", "RECLASSED", "ENDED_CALLS"];
+pub const JUDGED_BY: [&str; 6] = ["MEMBERS", "PLACES", "PHASES", "RECLASSED", "ENDED_CALLS", "MODES"];
 /// The hook that is asked before a file is opened.
 const FILE_HOOK: &str = "file_open";
+/// Put into a map only where there is nothing yet.
+const BPF_NOEXIST: u64 = 1;
 /// Inner maps of different sizes may replace each other.
 const BPF_F_INNER_MAP: u32 = 0x1000;
 
@@ -95,6 +109,9 @@ pub struct Kernel {
     ended_calls: HashMap<MapData, Id, u8>,
     pipes: HashMap<MapData, PipeKey, Pipe>,
     phases: HashMap<MapData, Id, u32>,
+    modes: HashMap<MapData, Id, u32>,
+    connections: HashMap<MapData, u64, Connection>,
+    sent: HashMap<MapData, Id, u64>,
     reclassed: HashMap<MapData, Id, [KnownClasses; 2]>,
     counters: PerCpuArray<MapData, u64>,
     homes: HashMap<MapData, u32, Home>,
@@ -188,8 +205,8 @@ impl Kernel {
         let to_pin = TO_PIN.into_iter().map(|name| Ok((name, descriptor(&ebpf, name)?)));
         let to_pin = to_pin.collect::<anyhow::Result<_>>()?;
         let judged_by = JUDGED_BY.map(|name| descriptor(&ebpf, name));
-        let [members, places, phases, reclassed, ended_calls] = judged_by;
-        let judged_by = [members?, places?, phases?, reclassed?, ended_calls?];
+        let [members, places, phases, reclassed, ended_calls, modes] = judged_by;
+        let judged_by = [members?, places?, phases?, reclassed?, ended_calls?, modes?];
         let hooks = Hooks::new(&asked, OBJECT, &ebpf, functions)?;
         let own_maps = OwnMaps::of(&mut ebpf, policy.meta().own_rule != NO_OWN_RULE)?;
         let mut kernel = Self {
@@ -203,6 +220,9 @@ impl Kernel {
             ended_calls: HashMap::try_from(take(&mut ebpf, "ENDED_CALLS")?)?,
             pipes: HashMap::try_from(take(&mut ebpf, "PIPES")?)?,
             phases: HashMap::try_from(take(&mut ebpf, "PHASES")?)?,
+            modes: HashMap::try_from(take(&mut ebpf, "MODES")?)?,
+            connections: HashMap::try_from(take(&mut ebpf, "CONNECTIONS")?)?,
+            sent: HashMap::try_from(take(&mut ebpf, "SENT")?)?,
             reclassed: HashMap::try_from(take(&mut ebpf, "RECLASSED")?)?,
             counters: PerCpuArray::try_from(take(&mut ebpf, "COUNTERS")?)?,
             homes: HashMap::try_from(take(&mut ebpf, "HOMES")?)?,
@@ -351,6 +371,17 @@ impl Kernel {
         for (tree, phase) in left.phases() {
             self.set_phase(tree, phase)?;
         }
+        for (tree, mode) in left.modes() {
+            self.set_mode(tree, u8::try_from(mode).ok().and_then(Mode::from_number))?;
+        }
+        // First what was sent: what is sent meanwhile is rather left out than counted twice.
+        for (tree, sent) in left.sent() {
+            self.sent.insert(tree, sent, 0).context("what a session has sent could not be stored")?;
+        }
+        for (cookie, connection) in left.connections() {
+            // One that has begun since then is known already.
+            drop(self.connections.insert(cookie, connection, BPF_NOEXIST));
+        }
         for (call, _) in left.ended_calls() {
             self.end_call(call)?;
         }
@@ -485,7 +516,6 @@ impl Kernel {
     /// # Errors
     /// If the map is full.
     pub fn enter_new(&mut self, pid: u32, member: Member) -> anyhow::Result<()> {
-        const BPF_NOEXIST: u64 = 1;
         match self.members.insert(pid, member, BPF_NOEXIST) {
             Ok(()) => Ok(()),
             Err(_) if self.member(pid).is_some() => Ok(()),
@@ -538,6 +568,18 @@ impl Kernel {
         // Each may be gone or never have been there.
         drop(self.places.remove(&tree));
         drop(self.phases.remove(&tree));
+        drop(self.modes.remove(&tree));
+        drop(self.sent.remove(&tree));
+        let connections: Vec<u64> = self
+            .connections
+            .iter()
+            .filter_map(Result::ok)
+            .filter(|(_, of)| of.tree == tree)
+            .map(|(at, _)| at)
+            .collect();
+        for connection in connections {
+            drop(self.connections.remove(&connection));
+        }
         for call in calls {
             drop(self.ended_calls.remove(&call));
         }
@@ -558,6 +600,39 @@ impl Kernel {
     /// If the map is full.
     pub fn set_phase(&mut self, tree: Id, phase: u32) -> anyhow::Result<()> {
         self.phases.insert(tree, phase, 0).context("the session's phase could not be stored")
+    }
+
+    /// Bytes that a tree's connections have sent.
+    #[must_use]
+    pub fn sent(&self, tree: Id) -> u64 {
+        self.sent.get(&tree, 0).unwrap_or(0)
+    }
+
+    /// The mode that a tree has of its own, if it has one.
+    #[must_use]
+    pub fn mode(&self, tree: Id) -> Option<Mode> {
+        self.modes.get(&tree, 0).ok().and_then(|mode| Mode::from_number(u8::try_from(mode).ok()?))
+    }
+
+    /// Whether some tree enforces, whatever the policy's mode is.
+    #[must_use]
+    pub fn some_enforce(&self) -> bool {
+        self.modes.iter().filter_map(Result::ok).any(|(_, mode)| mode == Mode::Enforce as u32)
+    }
+
+    /// Gives a tree a mode of its own, or takes it away: from the next verdict on, of whichever of its processes.
+    ///
+    /// # Errors
+    /// If the map is full.
+    pub fn set_mode(&mut self, tree: Id, mode: Option<Mode>) -> anyhow::Result<()> {
+        match mode {
+            Some(mode) => self.modes.insert(tree, mode as u32, 0).context("the session's mode could not be stored"),
+            None => {
+                // It may have had none.
+                drop(self.modes.remove(&tree));
+                Ok(())
+            }
+        }
     }
 
     /// Marks a call as ended: whatever of it forks, executes, opens or connects next is killed.

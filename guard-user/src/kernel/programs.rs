@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use aya::maps::{Array, Map, MapData};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError};
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SockOps};
 use aya::{Btf, Ebpf};
 
 use super::asked::{Asked, Unasked};
@@ -37,6 +37,9 @@ const URING: (&str, &str) = ("on_uring_complete", "io_uring_complete");
 
 /// The program of the control group's hook for new internet sockets.
 const SOCKET_PROGRAM: &str = "on_sock_create";
+
+/// The program that the control group tells of TCP connections.
+const CONNECTION_PROGRAM: &str = "on_connection";
 
 /// The programs of the control group's hooks for addresses.
 const CGROUP_PROGRAMS: &[&str] =
@@ -112,6 +115,7 @@ impl Hooks {
             (Program::FExit(program), _) => program.load(&Asked::ModifiedReturn.function(task.hook), btf)?,
             (Program::CgroupSockAddr(program), _) => program.load()?,
             (Program::CgroupSock(program), _) => program.load()?,
+            (Program::SockOps(program), _) => program.load()?,
             _ => return Err(ProgramError::UnexpectedProgramType),
         }
         Ok(None)
@@ -174,7 +178,10 @@ impl Programs {
         let btf = Btf::from_sys_fs().context("this kernel's BTF can't be read")?;
         let hooks = programs.needed(policy);
         let tracepoints = TRACEPOINTS.iter().chain(sees_uring.then_some(&URING)).copied().map(Task::of);
-        let of_cgroup = CGROUP_PROGRAMS.iter().chain([&SOCKET_PROGRAM]).map(|program| Task::of((*program, "")));
+        let of_cgroup = CGROUP_PROGRAMS
+            .iter()
+            .chain([&SOCKET_PROGRAM, &CONNECTION_PROGRAM])
+            .map(|program| Task::of((*program, "")));
         let tasks: Vec<Task> = tracepoints.chain(of_cgroup).chain(hooks.into_iter().map(Task::on)).collect();
         for (task, result) in programs.load_all(&tasks, &btf)? {
             match result {
@@ -280,6 +287,10 @@ impl Programs {
         let link = program.attach(&cgroup, single).with_context(|| refused(SOCKET_PROGRAM))?;
         let link = program.take_link(link)?.try_into()?;
         self.links.push((SOCKET_PROGRAM, link));
+        let program: &mut SockOps = self.program(CONNECTION_PROGRAM)?.try_into()?;
+        let link = program.attach(&cgroup, single).with_context(|| refused(CONNECTION_PROGRAM))?;
+        let link = program.take_link(link)?.try_into()?;
+        self.links.push((CONNECTION_PROGRAM, link));
         for (name, hook) in self.sees_uring.then_some(&URING).into_iter().chain(TRACEPOINTS) {
             let program: &mut BtfTracePoint = self.program(name)?.try_into()?;
             let link = program.attach().with_context(|| format!("{hook} refused guard's program"))?;

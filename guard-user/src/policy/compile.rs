@@ -211,7 +211,9 @@ pub fn compile(
         rules.push(RuleInfo { name, action: Action::Allow, reason: None, line: 0, agent: true });
     }
     let own = rules.iter().position(RuleInfo::is_about_own_maps);
-    Meta::of_mut(&mut blocks[0]).own_rule = own.map_or(NO_OWN_RULE, |rule| rule as u32);
+    let meta = Meta::of_mut(&mut blocks[0]);
+    meta.own_rule = own.map_or(NO_OWN_RULE, |rule| rule as u32);
+    meta.own_rules = rules.iter().take_while(|rule| rule.is_own()).count() as u32;
     let agents = policy.agents.iter().map(|agent| AgentInfo { name: agent.name.clone() }).collect();
     let took = since.elapsed();
     let phases = policy.phases.iter().map(|phase| phase.name.clone()).collect();

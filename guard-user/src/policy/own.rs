@@ -150,5 +150,7 @@ mod tests {
             assert_eq!(decide(op, path), action, "{} {path}", op.word());
         }
         assert_eq!(compiled.rules.iter().filter(|rule| rule.is_own()).count(), 2);
+        // The programs know them by their places.
+        assert_eq!(compiled.meta().own_rules, 2);
     }
 }

@@ -30,6 +30,8 @@ pub struct Shared {
     pub refused: SyncSender<Record>,
     /// Refusals that the watch had no room for.
     pub untold: AtomicU64,
+    /// Some session enforces, whatever the policy's mode is.
+    pub some_enforce: AtomicBool,
     policy: Mutex<Arc<Compiled>>,
     /// There is another policy.
     changed: AtomicBool,
@@ -73,6 +75,7 @@ impl Shared {
             names: Names::default(),
             refused,
             untold: AtomicU64::new(0),
+            some_enforce: AtomicBool::new(false),
             policy: Mutex::new(policy),
             changed: AtomicBool::new(false),
         }

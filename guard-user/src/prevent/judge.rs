@@ -39,6 +39,7 @@ pub struct Maps {
     phases: HashMap<MapData, Id, u32>,
     reclassed: HashMap<MapData, Id, [KnownClasses; 2]>,
     ended_calls: HashMap<MapData, Id, u8>,
+    modes: HashMap<MapData, Id, u32>,
 }
 
 /// What an open is for.
@@ -69,6 +70,7 @@ impl Maps {
             phases: hash(owned())?,
             reclassed: hash(owned())?,
             ended_calls: hash(owned())?,
+            modes: hash(owned())?,
         })
     }
 
@@ -125,7 +127,9 @@ pub fn judge(maps: &mut Maps, tables: &mut Tables<'_>, names: &Names, thread: u3
     let member = maps.members.get(&process, 0).ok()?;
     let policy = tables.policy();
     // The programs tell what would be, and end what is of a call that was ended.
-    if policy.mode == Mode::Audit || member.call != 0 && maps.ended_calls.get(&member.call, 0).is_ok() {
+    let own_mode = maps.modes.get(&member.tree, 0).ok();
+    let audits = policy.mode == Mode::Audit && own_mode != Some(Mode::Enforce as u32);
+    if audits || member.call != 0 && maps.ended_calls.get(&member.call, 0).is_ok() {
         return None;
     }
     let wanted = Wanted::of(called::by(thread))?;
@@ -147,6 +151,11 @@ pub fn judge(maps: &mut Maps, tables: &mut Tables<'_>, names: &Names, thread: u3
         });
         found.next()?
     };
+    // A session that is only watched may not touch what guard protects itself by either; as the programs' own `audits`.
+    let is_own = |rule: u16| u32::from(rule) < policy.meta().own_rules;
+    if own_mode == Some(Mode::Audit as u32) && !decision.rule.is_some_and(is_own) {
+        return None;
+    }
     if decision.action == Action::Kill {
         end(maps, process, &member);
     }

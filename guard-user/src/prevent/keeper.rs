@@ -6,6 +6,7 @@ use std::os::fd::{AsFd as _, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -187,7 +188,7 @@ impl Keeper {
 
     /// Is asked where there are sessions and something to be refused, and not where there are none.
     fn see_to_arms(&self, policy: &Compiled, work: &mut Work) {
-        let wanted = !work.sessions.is_empty() && wants(policy);
+        let wanted = !work.sessions.is_empty() && self.wants(policy);
         if let Some(why) = work.armed.as_mut().and_then(Armed::failed) {
             tracing::warn!("{why}: protected files are marked anew; until then what is denied is contained");
             self.standing.lapsed();
@@ -214,6 +215,12 @@ impl Keeper {
                 work.failed = Some(Instant::now());
             }
         }
+    }
+
+    /// Whether a policy refuses anything here.
+    fn wants(&self, policy: &Compiled) -> bool {
+        let enforces = policy.mode == Mode::Enforce || self.shared.some_enforce.load(Ordering::Relaxed);
+        enforces && (policy.can_refuse(Op::Read) || policy.can_refuse(Op::Write))
     }
 
     fn disarm(&self, work: &mut Work) {
@@ -384,11 +391,6 @@ fn is_protected(path: &Path, views: &[Arc<View>], policy: &Compiled, tables: &mu
     views
         .iter()
         .any(|view| in_view(path, view, policy) && tables.protects(path.as_os_str().as_bytes(), &view.places()))
-}
-
-/// Whether a policy refuses anything here.
-fn wants(policy: &Compiled) -> bool {
-    policy.mode == Mode::Enforce && (policy.can_refuse(Op::Read) || policy.can_refuse(Op::Write))
 }
 
 /// Has others go first, for the processor and for disks.

@@ -117,6 +117,14 @@ impl Prevention {
         self.command(Command::Changed);
     }
 
+    /// Whether some session enforces, whatever the policy's mode is.
+    pub fn some_enforce(&self, some: bool) {
+        if self.shared.some_enforce.swap(some, Ordering::Relaxed) != some {
+            // It looks whether it is wanted.
+            let _full = self.wake.write(1);
+        }
+    }
+
     /// Waits until something was refused. Safe to drop at any moment.
     pub async fn refused(&self) {
         match self.told.readable().await {

@@ -52,6 +52,9 @@ pub struct Event {
     /// The phase that has begun, of `phase`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
+    /// The mode that the session is in from here on, of `control` where its kind is `mode`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<&'static str>,
     /// Where the session's repository is, of `session-start`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,
@@ -91,6 +94,30 @@ pub struct Event {
     /// How many, since the last such event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u64>,
+    /// What the process did, each thing once, of `counted`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub counts: Vec<Counted>,
+}
+
+/// How often a process has done the same, which was allowed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Counted {
+    /// The operation.
+    pub op: &'static str,
+    /// How often.
+    pub count: u64,
+    /// The file or unix socket it was about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Address of a connection or datagram.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addr: Option<String>,
+    /// Its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Its protocol.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proto: Option<&'static str>,
 }
 
 /// How a file was opened.

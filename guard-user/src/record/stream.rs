@@ -37,6 +37,42 @@ pub enum Audience {
     Trusted,
 }
 
+/// What an event is of: not everybody wants all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// A verdict that is not `allow`, a life, or what is of guard itself.
+    Rest,
+    /// An allowed exec, which makes known what a process is.
+    Execs,
+    /// Another allowed operation.
+    Allowed,
+    /// Allowed operations by their number.
+    Counted,
+}
+
+/// How allowed operations are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Allowed {
+    /// Not at all.
+    #[default]
+    No,
+    /// By their number, execs each.
+    Counted,
+    /// Each.
+    Each,
+}
+
+impl Allowed {
+    fn takes(self, of: Of) -> bool {
+        match of {
+            Of::Rest => true,
+            Of::Execs => self != Self::No,
+            Of::Allowed => self == Self::Each,
+            Of::Counted => self == Self::Counted,
+        }
+    }
+}
+
 /// An event, told.
 #[derive(Clone, Debug)]
 pub struct Told {
@@ -50,8 +86,10 @@ pub struct Told {
     pub op: &'static str,
     /// What was decided, if anything was.
     pub action: Option<&'static str>,
-    /// It is an allowed operation.
-    pub allowed: bool,
+    /// What it is of.
+    pub of: Of,
+    /// Events that it stands for: those that are missed with it.
+    pub stands_for: u64,
 }
 
 /// Which events a reader wants, and may have.
@@ -66,7 +104,7 @@ pub struct Choice {
     /// Only these actions; empty for all, and for events without a verdict.
     pub actions: Vec<String>,
     /// Allowed operations too.
-    pub allowed: bool,
+    pub allowed: Allowed,
 }
 
 impl Choice {
@@ -76,7 +114,8 @@ impl Choice {
             Audience::User(owner) => self.user.is_none_or(|user| user == owner),
             Audience::Trusted => self.user.is_none(),
         };
-        may && self.tree.is_none_or(|tree| told.tree.is_none_or(|of| of == tree))
+        may && self.allowed.takes(told.of)
+            && self.tree.is_none_or(|tree| told.tree.is_none_or(|of| of == tree))
             && (self.ops.is_empty() || self.ops.iter().any(|op| op == told.op))
             && (self.actions.is_empty()
                 || told.action.is_some_and(|action| self.actions.iter().any(|one| one == action)))
@@ -136,13 +175,24 @@ struct Shared {
     state: Mutex<State>,
     news: Notify,
     readers: AtomicUsize,
-    readers_of_allowed: AtomicUsize,
+    /// Those who want allowed operations each, and those who want them counted.
+    readers_of_each: AtomicUsize,
+    readers_of_counted: AtomicUsize,
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // Whoever panicked has left numbers behind at worst.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many want allowed operations in this way, if it is one.
+    fn readers_of(&self, allowed: Allowed) -> Option<&AtomicUsize> {
+        match allowed {
+            Allowed::No => None,
+            Allowed::Counted => Some(&self.readers_of_counted),
+            Allowed::Each => Some(&self.readers_of_each),
+        }
     }
 }
 
@@ -151,11 +201,16 @@ impl Shared {
 pub struct Stream(Arc<Shared>);
 
 impl Stream {
-    /// Whether anybody wants events, allowed operations or others.
+    /// Whether anybody wants events of this.
     #[must_use]
-    pub fn wanted(&self, allowed: bool) -> bool {
-        let readers = if allowed { &self.0.readers_of_allowed } else { &self.0.readers };
-        readers.load(Ordering::Relaxed) > 0
+    pub fn wanted(&self, of: Of) -> bool {
+        let any = |readers: &AtomicUsize| readers.load(Ordering::Relaxed) > 0;
+        match of {
+            Of::Rest => any(&self.0.readers),
+            Of::Execs => any(&self.0.readers_of_each) || any(&self.0.readers_of_counted),
+            Of::Allowed => any(&self.0.readers_of_each),
+            Of::Counted => any(&self.0.readers_of_counted),
+        }
     }
 
     /// Tells events, and takes them out of `batch`.
@@ -169,14 +224,15 @@ impl Stream {
             batch.clear();
         }
         for told in batch.drain(..) {
-            let which = usize::from(told.allowed);
-            let (queue, limit) = (&mut queues[which], if told.allowed { BULK_BYTES } else { VERDICT_BYTES });
+            let bulk = told.of != Of::Rest;
+            let which = usize::from(bulk);
+            let (queue, limit) = (&mut queues[which], if bulk { BULK_BYTES } else { VERDICT_BYTES });
             queue.bytes += told.line.len() + OVERHEAD;
             queue.told.push_back(told);
             while queue.bytes > limit {
                 let Some((number, gone)) = queue.pop() else { break };
                 for reader in readers.values_mut().filter(|reader| reader.next[which] <= number) {
-                    let wanted = u64::from(reader.choice.takes(&gone));
+                    let wanted = u64::from(reader.choice.takes(&gone)) * gone.stands_for;
                     reader.missed += wanted;
                     *missed += wanted;
                 }
@@ -205,13 +261,15 @@ impl Stream {
             return Err(format!("{MAX_OF_USER} clients of uid {user} follow the events already, as many as can"));
         }
         let allowed = choice.allowed;
-        let next = [state.queues[0].end(), if allowed { state.queues[1].end() } else { u64::MAX }];
+        let next = [state.queues[0].end(), if allowed == Allowed::No { u64::MAX } else { state.queues[1].end() }];
         state.last_reader += 1;
         let id = state.last_reader;
         state.readers.insert(id, Reader { choice, user, next, missed: 0 });
         drop(state);
         self.0.readers.fetch_add(1, Ordering::Relaxed);
-        self.0.readers_of_allowed.fetch_add(usize::from(allowed), Ordering::Relaxed);
+        if let Some(readers) = self.0.readers_of(allowed) {
+            readers.fetch_add(1, Ordering::Relaxed);
+        }
         Ok(Reading { shared: Arc::clone(&self.0), id, allowed })
     }
 
@@ -232,7 +290,7 @@ impl Stream {
 pub struct Reading {
     shared: Arc<Shared>,
     id: u64,
-    allowed: bool,
+    allowed: Allowed,
 }
 
 impl Reading {
@@ -300,7 +358,9 @@ impl Drop for Reading {
         }
         drop(state);
         self.shared.readers.fetch_sub(1, Ordering::Relaxed);
-        self.shared.readers_of_allowed.fetch_sub(usize::from(self.allowed), Ordering::Relaxed);
+        if let Some(readers) = self.shared.readers_of(self.allowed) {
+            readers.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -315,7 +375,8 @@ mod tests {
             audience: Audience::User(owner),
             op,
             action: Some(if allowed { "allow" } else { "deny" }),
-            allowed,
+            of: if allowed { Of::Allowed } else { Of::Rest },
+            stands_for: 1,
         }
     }
 
@@ -334,12 +395,13 @@ mod tests {
     #[test]
     fn each_reader_is_given_what_it_chose_and_may_see() {
         let stream = Stream::default();
-        assert!(!stream.wanted(false) && !stream.wanted(true));
-        let everything = stream.read(Choice { allowed: true, ..Choice::default() }, 0).expect("room");
+        assert!(!stream.wanted(Of::Rest) && !stream.wanted(Of::Allowed));
+        let everything = stream.read(Choice { allowed: Allowed::Each, ..Choice::default() }, 0).expect("room");
         let verdicts = stream.read(Choice::default(), 0).expect("room");
-        let own = stream.read(Choice { allowed: true, user: Some(5), ..Choice::default() }, 5).expect("room");
+        let own =
+            stream.read(Choice { allowed: Allowed::Each, user: Some(5), ..Choice::default() }, 5).expect("room");
         let connects = stream.read(Choice { ops: vec!["connect".to_owned()], ..Choice::default() }, 0).expect("room");
-        assert!(stream.wanted(false) && stream.wanted(true));
+        assert!(stream.wanted(Of::Rest) && stream.wanted(Of::Allowed));
         let lost = Told { audience: Audience::All, tree: None, action: None, ..told("lost", 0, false, 1) };
         stream.tell(&mut vec![
             told("read", 5, true, 1),
@@ -353,14 +415,40 @@ mod tests {
         assert_eq!(all(&connects).1, ["connect"]);
         assert_eq!(all(&everything), (0, Vec::new()));
         drop((everything, own));
-        assert!(stream.wanted(false) && !stream.wanted(true));
+        assert!(stream.wanted(Of::Rest) && !stream.wanted(Of::Allowed) && !stream.wanted(Of::Execs));
+    }
+
+    /// Who wants numbers is given numbers and execs, and misses as many events as a line stood for.
+    #[test]
+    fn who_wants_numbers_is_given_those() {
+        let stream = Stream::default();
+        let counting = stream.read(Choice { allowed: Allowed::Counted, ..Choice::default() }, 0).expect("room");
+        assert!(stream.wanted(Of::Counted) && stream.wanted(Of::Execs) && !stream.wanted(Of::Allowed));
+        let each = stream.read(Choice { allowed: Allowed::Each, ..Choice::default() }, 0).expect("room");
+        let of = |op, of, stands_for| Told { of, stands_for, ..told(op, 5, true, 1) };
+        let all_kinds = || {
+            vec![
+                of("read", Of::Allowed, 1),
+                of("exec", Of::Execs, 1),
+                of("counted", Of::Counted, 7),
+                told("write", 5, false, 1),
+            ]
+        };
+        stream.tell(&mut all_kinds());
+        assert_eq!(all(&counting).1, ["write", "exec", "counted"]);
+        assert_eq!(all(&each).1, ["write", "read", "exec"]);
+        let large = |which, stands_for| Told { of: which, stands_for, ..told("counted", 5, true, BULK_BYTES / 2) };
+        stream.tell(&mut vec![large(Of::Counted, 7), large(Of::Counted, 5), large(Of::Counted, 3)]);
+        let (missed, ops) = all(&counting);
+        assert_eq!((missed, ops.len()), (12, 1));
+        assert_eq!(all(&each), (0, Vec::new()));
     }
 
     /// The one that reads has everything, the one that doesn't has a count, exact and only of what it would have been given.
     #[test]
     fn who_is_slow_misses_a_counted_number_and_no_verdict_for_the_bulk() {
         let stream = Stream::default();
-        let choice = Choice { allowed: true, ..Choice::default() };
+        let choice = Choice { allowed: Allowed::Each, ..Choice::default() };
         let (slow, own) =
             (stream.read(choice.clone(), 0), stream.read(Choice { user: Some(5), ..choice.clone() }, 5));
         let (slow, own) = (slow.expect("room"), own.expect("room"));

@@ -126,6 +126,13 @@ pub enum Act {
         /// Its tree.
         tree: u64,
     },
+    /// Switch a session's mode.
+    Switch {
+        /// Its tree.
+        tree: u64,
+        /// To `audit`; else to `enforce`.
+        audit: bool,
+    },
 }
 
 /// What can be done here; where it can't, why.
@@ -361,10 +368,7 @@ impl App {
             }
             Command::KillCall => self.kill_call(model),
             Command::KillSession => self.kill_session(model),
-            Command::SwitchMode => {
-                let why = self.abilities.mode.clone().err().unwrap_or_default();
-                self.message = Some(format!("Not available: {why}"));
-            }
+            Command::SwitchMode => self.switch_mode(model),
             Command::AllowRule => return self.rule(model, true),
             Command::DenyRule => return self.rule(model, false),
             Command::Faster if self.abilities.speed => return Some(Effect::Speed(2.0)),
@@ -518,6 +522,29 @@ impl App {
                 session.processes()
             );
             self.dialog = Some(Dialog::Ask(text, Act::KillSession { tree }));
+        } else {
+            self.message = Some("Select a session first, or something that belongs to one.".to_owned());
+        }
+    }
+
+    fn switch_mode(&mut self, model: &Model) {
+        let selected = self.selected_call(model).and_then(|(tree, _)| Some((tree, model.sessions.get(&tree)?)));
+        if let Err(why) = &self.abilities.mode {
+            self.message = Some(format!("Not available: {why}"));
+        } else if let Some((_, session)) = selected
+            && session.ended.is_some()
+        {
+            self.message = Some("Not available: the session has ended.".to_owned());
+        } else if let Some((tree, session)) = selected {
+            let audit = session.enforce != Some(false);
+            let (mode, then) = if audit {
+                ("audit", "Nothing that it does is stopped then, only told.")
+            } else {
+                ("enforce", "What the policy denies is stopped then.")
+            };
+            let agent = session.agent.as_deref().unwrap_or("no agent");
+            let text = format!("Switch the session {} ({agent}) to {mode}? {then}", session.short());
+            self.dialog = Some(Dialog::Ask(text, Act::Switch { tree, audit }));
         } else {
             self.message = Some("Select a session first, or something that belongs to one.".to_owned());
         }

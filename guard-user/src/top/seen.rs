@@ -116,6 +116,8 @@ pub struct Seen<'a> {
     #[serde(borrow)]
     pub phase: Option<Text<'a>>,
     #[serde(borrow)]
+    pub mode: Option<Text<'a>>,
+    #[serde(borrow)]
     pub repo: Option<Text<'a>>,
     #[serde(borrow)]
     pub home: Option<Text<'a>>,
@@ -136,6 +138,22 @@ pub struct Seen<'a> {
     #[serde(borrow)]
     pub kind: Option<Text<'a>>,
     pub count: Option<u64>,
+    #[serde(default, borrow)]
+    pub counts: Vec<Counted<'a>>,
+}
+
+/// How often a process did the same.
+#[expect(missing_docs, reason = "the members are those of docs/events.md")]
+#[derive(Debug, Default, Deserialize)]
+pub struct Counted<'a> {
+    #[serde(borrow)]
+    pub op: Text<'a>,
+    pub count: u32,
+    #[serde(borrow)]
+    pub path: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub addr: Option<Text<'a>>,
+    pub port: Option<u16>,
 }
 
 /// How a process ended.
@@ -208,6 +226,7 @@ impl<'a> From<&'a Event> for Seen<'a> {
             proto: event.proto.map(Into::into),
             exit: event.exit.as_ref().map(|exit| Exit { code: exit.code, signal: exit.signal }),
             phase: text(event.phase.as_ref()),
+            mode: event.mode.map(Into::into),
             repo: text(event.repo.as_ref()),
             home: text(event.home.as_ref()),
             session: text(event.session.as_ref()),
@@ -219,6 +238,19 @@ impl<'a> From<&'a Event> for Seen<'a> {
             verdict: event.verdict.as_ref().map(Decided::from),
             kind: event.kind.map(Into::into),
             count: event.count,
+            counts: event.counts.iter().map(Counted::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a event::Counted> for Counted<'a> {
+    fn from(counted: &'a event::Counted) -> Self {
+        Self {
+            op: counted.op.into(),
+            count: u32::try_from(counted.count).unwrap_or(u32::MAX),
+            path: text(counted.path.as_ref()),
+            addr: text(counted.addr.as_ref()),
+            port: counted.port,
         }
     }
 }

@@ -71,6 +71,8 @@ struct Session<'a> {
     repo: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    own_mode: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     phase: Option<&'a str>,
     pid: u32,
@@ -158,6 +160,7 @@ fn sessions(model: &Model) -> Vec<Session<'_>> {
             user: session.user.as_deref(),
             repo: session.repo.as_deref(),
             mode: session.mode(),
+            own_mode: session.own_mode(),
             phase: session.phase.as_deref(),
             pid: session.root.pid,
             running: session.ended.is_none(),

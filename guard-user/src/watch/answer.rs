@@ -59,10 +59,15 @@ impl Watch<'_> {
                 self.begin_phase(by, tree, &phase)?;
                 ("phase", Some(tree), Done::Phase)
             }
+            Change::Mode(tree, mode) => {
+                self.switch(tree, mode)?;
+                ("mode", Some(tree), Done::Mode(mode))
+            }
             Change::Kill(tree, call) => ("kill", Some(tree), Done::Killed(self.end(tree, call.as_deref())?)),
         };
         let count = if let Done::Killed(count) = done { Some(count) } else { None };
-        let event = Event { kind: Some(kind), count, ..self.event_by("control", by, tree) };
+        let mode = if let Done::Mode(mode) = done { Some(mode.word()) } else { None };
+        let event = Event { kind: Some(kind), count, mode, ..self.event_by("control", by, tree) };
         self.publish(&event, tree);
         self.flush();
         Ok(done)
@@ -106,6 +111,22 @@ impl Watch<'_> {
         self.kernel.set_phase(tree, number as u32).map_err(|error| Refused::Failed(format!("{error:#}")))?;
         let event = Event { phase: Some(phase.to_owned()), ..self.event_by("phase", by, Some(tree)) };
         self.publish(&event, Some(tree));
+        Ok(())
+    }
+
+    /// Has a session enforce, or only watches it, whatever the policy says of all.
+    fn switch(&mut self, tree: Id, mode: Mode) -> Result<(), Refused> {
+        if self.known(tree)?.over {
+            return Err(Refused::Conflict("the session is over".to_owned()));
+        }
+        if self.audit && mode == Mode::Enforce {
+            return Err(Refused::Conflict("guard was started with --audit, which carries nothing out".to_owned()));
+        }
+        // One that is as the policy says has no mode of its own any more, and goes with the next policy.
+        let own = Some(mode).filter(|mode| *mode != self.mode);
+        self.kernel.set_mode(tree, own).map_err(|error| Refused::Failed(format!("{error:#}")))?;
+        self.prevent_where_enforced();
+        tracing::info!("the session {} is in mode {}, from the control API", name(tree), mode.word());
         Ok(())
     }
 
@@ -181,7 +202,8 @@ impl Watch<'_> {
             user: None,
             repo,
             home,
-            mode: self.mode.word().to_owned(),
+            mode: self.mode_of(Some(id)).word().to_owned(),
+            own_mode: self.kernel.mode(id).is_some(),
             phase: phase.and_then(|phase| self.policy.phases.get(phase).cloned()),
             started: tree.started.clone(),
             pid: tree.root.0,
@@ -191,7 +213,7 @@ impl Watch<'_> {
             ops: ops(&tree.tally),
             verdicts: verdicts(&tree.tally),
             worst: tree.tally.worst().map(|action| action.word().to_owned()),
-            bytes_out: None,
+            bytes_out: Some(self.kernel.sent(id)),
         }
     }
 

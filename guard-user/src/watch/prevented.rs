@@ -65,6 +65,13 @@ impl Watch<'_> {
         }
     }
 
+    /// A session's mode has changed.
+    pub(super) fn prevent_where_enforced(&self) {
+        if let Some(prevention) = &self.prevention {
+            prevention.some_enforce(self.kernel.some_enforce());
+        }
+    }
+
     /// Tells what was refused.
     pub(super) fn take_refused(&mut self) {
         while let Some(record) = self.prevention.as_ref().and_then(Prevention::take) {

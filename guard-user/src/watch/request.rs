@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use guard_common::tree::Id;
+use guard_common::words::Mode;
 use tokio::sync::oneshot::Sender;
 
 use crate::control::types::{PolicyInForce, Program, Protection, Reloads, Session, SessionDetail};
@@ -43,6 +44,8 @@ pub enum Change {
     Policy(Box<Whole>),
     /// A session goes into a phase, by its name.
     Phase(Id, String),
+    /// A session gets another mode.
+    Mode(Id, Mode),
     /// A session ends, or one call of it, by the agent's id or by guard's.
     Kill(Id, Option<String>),
 }
@@ -54,6 +57,8 @@ pub enum Done {
     Policy(u32),
     /// The session is in the phase.
     Phase,
+    /// The session is in this mode.
+    Mode(Mode),
     /// So many processes were killed.
     Killed(u64),
 }

@@ -68,6 +68,9 @@ struct Sessions {
     /// Counters of the kernel's that were told.
     counters: HashMap<String, u64>,
     left: u64,
+    /// Bytes that sessions have sent that are over.
+    #[serde(default)]
+    sent: u64,
 }
 
 /// [`Tree`].
@@ -238,6 +241,7 @@ impl Watch<'_> {
             lost: self.totals.lost.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
             counters: self.counters.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect(),
             left: self.totals.left,
+            sent: self.totals.sent,
         }
     }
 
@@ -245,6 +249,7 @@ impl Watch<'_> {
     pub(super) fn inherit(&mut self, inheritance: &Inheritance) -> anyhow::Result<()> {
         for estate in &inheritance.0 {
             self.kernel.adopt(&estate.left)?;
+            self.prevent_where_enforced();
             let known = &estate.sessions;
             self.totals.adopt(known);
             for tree in &known.trees {
@@ -380,6 +385,7 @@ impl Totals {
         self.would_have = known.would_have.clone();
         self.rules.clone_from(&known.rules);
         self.left = known.left;
+        self.sent = known.sent;
         let kinds = LOSSES.iter().chain(COUNTERS);
         self.lost = kinds.filter_map(|kind| Some((*kind, *known.lost.get(*kind)?))).collect();
     }

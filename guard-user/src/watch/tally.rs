@@ -85,6 +85,8 @@ pub struct Totals {
     pub lost: HashMap<&'static str, u64>,
     /// Processes that outlived their session and were not ended.
     pub left: u64,
+    /// Bytes that the connections of sessions have sent that are over.
+    pub sent: u64,
 }
 
 impl Totals {

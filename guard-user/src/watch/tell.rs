@@ -23,7 +23,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Bytes as text, absent where there are none.
-fn known(bytes: &[u8]) -> Option<String> {
+pub(super) fn known(bytes: &[u8]) -> Option<String> {
     (!bytes.is_empty()).then(|| text(bytes))
 }
 
@@ -87,9 +87,9 @@ impl Watch<'_> {
                 event.proto = protocol(body);
                 if i32::from(body.family) == libc::AF_UNIX {
                     event.path = known(path);
-                } else if body.address != [0; 16] || body.port != 0 {
-                    event.addr = Some(address(body.address).to_string());
-                    event.port = Some(body.port);
+                } else if let Some((address, port)) = address_of(body) {
+                    event.addr = Some(address.to_string());
+                    event.port = Some(port);
                 }
                 event.verdict = Some(self.verdict_of(&head));
             }
@@ -230,7 +230,7 @@ impl Watch<'_> {
 }
 
 /// What a socket speaks, where that has a word.
-fn protocol(socket: &Connect) -> Option<&'static str> {
+pub(super) fn protocol(socket: &Connect) -> Option<&'static str> {
     Some(match i32::from(socket.family) {
         libc::AF_UNIX => "unix",
         libc::AF_INET | libc::AF_INET6 if i32::from(socket.socket_type) == libc::SOCK_RAW => "raw",
@@ -252,6 +252,12 @@ fn protocol(socket: &Connect) -> Option<&'static str> {
         libc::AF_BLUETOOTH => "bluetooth",
         _ => return None,
     })
+}
+
+/// The internet address and the port that it was about, if it was.
+pub(super) fn address_of(socket: &Connect) -> Option<(IpAddr, u16)> {
+    let internet = i32::from(socket.family) != libc::AF_UNIX && (socket.address != [0; 16] || socket.port != 0);
+    internet.then(|| (address(socket.address), socket.port))
 }
 
 /// An address as people write it: IPv4 where it is mapped.

@@ -21,6 +21,8 @@ enum Tells {
     Outlive,
     Exit,
     Lost,
+    Counted,
+    Control,
     Other,
 }
 
@@ -32,6 +34,8 @@ impl Tells {
             "exit" => Self::Exit,
             "connect" | "send" => Self::Connect,
             "lost" => Self::Lost,
+            "counted" => Self::Counted,
+            "control" => Self::Control,
             "session-start" => Self::Start,
             "session-end" => Self::End,
             "phase" => Self::Phase,
@@ -46,9 +50,10 @@ impl Model {
     pub fn apply(&mut self, seen: &Seen<'_>) {
         let time = self.clock.read(&seen.time).unwrap_or(self.now);
         let tells = Tells::of(&seen.op);
-        self.events += 1;
+        let events = if tells == Tells::Counted { seen.counts.iter().map(|counted| counted.count).sum() } else { 1 };
+        self.events += u64::from(events);
         self.advance(time);
-        self.rate.tick(time);
+        self.rate.tick_often(time, events);
         if tells == Tells::Lost {
             let kind = seen.kind.as_deref().unwrap_or("unknown");
             *self.lost.entry(kind.into()).or_default() += seen.count.unwrap_or(0);
@@ -59,6 +64,15 @@ impl Model {
             Tells::Exec => self.execs.tick(time),
             Tells::Open => self.opens.tick(time),
             Tells::Connect => self.connects.tick(time),
+            Tells::Counted => {
+                for counted in &seen.counts {
+                    match Tells::of(&counted.op) {
+                        Tells::Open => self.opens.tick_often(time, counted.count),
+                        Tells::Connect => self.connects.tick_often(time, counted.count),
+                        _ => {}
+                    }
+                }
+            }
             _ => {}
         }
         let outcome = seen.verdict.as_ref().and_then(Outcome::of);
@@ -66,7 +80,12 @@ impl Model {
         let rule = rule.map(|rule| self.word(rule));
         self.make_room_for_processes();
         let full = self.touches >= MAX_TOUCHES;
-        let uid = seen.process.as_ref().and_then(|who| who.uid);
+        // Whoever changes a session is no part of it.
+        let who = seen.process.as_ref().filter(|_| tells != Tells::Control);
+        let uid = who.and_then(|who| who.uid);
+        if tells == Tells::Control && !self.sessions.contains_key(&tree) {
+            return;
+        }
         if self.sessions.get(&tree).is_none_or(|session| session.uid.is_none() && uid.is_some()) {
             self.enter_session(seen, tree, time);
         }
@@ -74,16 +93,22 @@ impl Model {
         session.see(seen, tells, time);
         let about = About::of(seen);
         let touched = about.as_ref().map(|about| (about, self.objects.touch(about, tree, time, outcome)));
-        let pid = seen.process.as_ref().map(|who| Pid { pid: who.pid, start: who.start });
-        if let (Some(who), Some(pid)) = (&seen.process, pid) {
+        let pid = who.map(|who| Pid { pid: who.pid, start: who.start });
+        if let (Some(who), Some(pid)) = (who, pid) {
             let call = seen.call.as_deref().map(|call| session.call(call, time));
             let before = session.processes.len();
             let process = session.enter(seen, tells, who, pid, call, time);
             // That a process executed what it runs, it says itself.
             let own = |about: &About<'_>| about.what == Use::Exec && outcome.is_none();
             if let Some((about, (object, name))) = touched.filter(|(about, _)| !own(about)) {
-                let (kind, what) = (about.kind, about.what);
-                let touched = Touched { object, kind, name, what, outcome, rule: rule.as_ref(), full };
+                let (kind, what, count) = (about.kind, about.what, about.count);
+                let touched = Touched { object, kind, name, what, count, outcome, rule: rule.as_ref(), full };
+                self.touches += usize::from(process.touch(touched));
+            }
+            for about in seen.counts.iter().filter_map(About::of_counted) {
+                let (object, name) = self.objects.touch(&about, tree, time, None);
+                let (kind, what, count) = (about.kind, about.what, about.count);
+                let touched = Touched { object, kind, name, what, count, outcome: None, rule: None, full };
                 self.touches += usize::from(process.touch(touched));
             }
             if let Some(outcome) = outcome {
@@ -101,7 +126,8 @@ impl Model {
         }
         if let Some(outcome) = outcome {
             session.outcomes.add(outcome);
-            if outcome != Outcome::Log {
+            // Where the daemon tells it, that is so: in a session that is only watched, some rules hold all the same.
+            if outcome != Outcome::Log && session.said.is_none() {
                 session.enforce = Some(matches!(outcome, Outcome::Deny | Outcome::Kill));
             }
             let short = session.short();
@@ -213,9 +239,23 @@ impl Session {
             }
             Tells::End => self.ended = Some(time),
             Tells::Phase => self.phase = seen.phase.as_deref().map(Into::into),
+            Tells::Control => {
+                if let Some(mode) = seen.mode.as_deref() {
+                    self.enforce = Some(mode == "enforce");
+                }
+            }
             Tells::Exec => self.execs.tick(time),
             Tells::Open => self.opens.tick(time),
             Tells::Connect => self.connects.tick(time),
+            Tells::Counted => {
+                for counted in &seen.counts {
+                    match Tells::of(&counted.op) {
+                        Tells::Open => self.opens.tick_often(time, counted.count),
+                        Tells::Connect => self.connects.tick_often(time, counted.count),
+                        _ => {}
+                    }
+                }
+            }
             _ => {}
         }
     }

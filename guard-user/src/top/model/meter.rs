@@ -17,13 +17,20 @@ pub struct Meter {
 impl Meter {
     /// It happened at this time.
     pub fn tick(&mut self, time: u64) {
+        self.tick_often(time, 1);
+    }
+
+    /// It happened so often at this time.
+    pub fn tick_often(&mut self, time: u64, count: u32) {
         let second = time / SECOND;
         let slot = &mut self.slots[second as usize % SLOTS];
         if slot.0 < second {
             *slot = (second, 0);
         }
         // One that comes too late has had its slot taken.
-        slot.1 += u32::from(slot.0 == second);
+        if slot.0 == second {
+            slot.1 = slot.1.saturating_add(count);
+        }
     }
 
     /// How often a second, over the window that ends `now`, or since `began` where that is later.

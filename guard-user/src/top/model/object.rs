@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Quick;
 use super::outcome::{Outcome, Outcomes};
-use crate::top::seen::Seen;
+use crate::top::seen::{Counted, Seen};
 
 /// Objects that are kept.
 const MAX_OBJECTS: usize = 10_000;
@@ -60,9 +60,9 @@ pub enum Use {
 pub struct Uses([u32; 5]);
 
 impl Uses {
-    /// One more.
-    pub fn add(&mut self, what: Use) {
-        self.0[what as usize] = self.0[what as usize].saturating_add(1);
+    /// So many more.
+    pub fn add(&mut self, what: Use, count: u32) {
+        self.0[what as usize] = self.0[what as usize].saturating_add(count);
     }
 
     /// How often it was used so.
@@ -115,28 +115,48 @@ pub struct About<'a> {
     pub name: std::borrow::Cow<'a, str>,
     /// What was done.
     pub what: Use,
+    /// How often.
+    pub count: u32,
 }
 
 impl<'a> About<'a> {
     /// What an event is about, if it is about anything that has a name.
     #[must_use]
     pub fn of(seen: &'a Seen<'_>) -> Option<Self> {
-        let path = || seen.path.as_deref().map(std::borrow::Cow::Borrowed);
-        match &*seen.op {
-            "exec" => Some(Self { kind: Kind::Program, name: path()?, what: Use::Exec }),
-            "read" => Some(Self { kind: Kind::File, name: path()?, what: Use::Read }),
-            "write" => Some(Self { kind: Kind::File, name: path()?, what: Use::Write }),
-            "connect" | "send" => {
-                let (kind, name) = match &seen.addr {
-                    Some(addr) => (Kind::Address, address(addr, seen.port, seen.host.as_deref()).into()),
-                    None => (Kind::Socket, path()?),
-                };
-                Some(Self { kind, name, what: Use::Connect })
-            }
-            "session-start" | "session-end" | "phase" | "exit" | "fork" | "lost" | "outlive" => None,
-            _ => Some(Self { kind: Kind::File, name: path()?, what: Use::Other }),
-        }
+        let named = Named { path: seen.path.as_deref(), addr: seen.addr.as_deref(), port: seen.port };
+        Self::new(&seen.op, named, seen.host.as_deref(), 1)
     }
+
+    /// What was counted, likewise.
+    #[must_use]
+    pub fn of_counted(counted: &'a Counted<'_>) -> Option<Self> {
+        let named = Named { path: counted.path.as_deref(), addr: counted.addr.as_deref(), port: counted.port };
+        Self::new(&counted.op, named, None, counted.count)
+    }
+
+    fn new(op: &str, named: Named<'a>, host: Option<&str>, count: u32) -> Option<Self> {
+        let path = || named.path.map(std::borrow::Cow::Borrowed);
+        let (kind, name, what) = match op {
+            "exec" => (Kind::Program, path()?, Use::Exec),
+            "read" => (Kind::File, path()?, Use::Read),
+            "write" => (Kind::File, path()?, Use::Write),
+            "connect" | "send" => match named.addr {
+                Some(addr) => (Kind::Address, address(addr, named.port, host).into(), Use::Connect),
+                None => (Kind::Socket, path()?, Use::Connect),
+            },
+            "session-start" | "session-end" | "phase" | "exit" | "fork" | "lost" | "outlive" => return None,
+            _ => (Kind::File, path()?, Use::Other),
+        };
+        Some(Self { kind, name, what, count })
+    }
+}
+
+/// What may name an object.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    path: Option<&'a str>,
+    addr: Option<&'a str>,
+    port: Option<u16>,
 }
 
 /// An address with its port as people write it, and the name it was found by.
@@ -178,7 +198,7 @@ impl Objects {
             sessions: Vec::new(),
             last: time,
         });
-        object.uses.add(about.what);
+        object.uses.add(about.what, about.count);
         object.last = object.last.max(time);
         if let Some(outcome) = outcome {
             object.outcomes.add(outcome);
@@ -236,7 +256,7 @@ mod tests {
     fn what_is_touched_often_stays() {
         let mut objects = Objects::default();
         let mut touch = |name: String| {
-            let about = About { kind: Kind::File, name: name.into(), what: Use::Read };
+            let about = About { kind: Kind::File, name: name.into(), what: Use::Read, count: 1 };
             objects.touch(&about, 1, 5, None).0
         };
         let often = touch("/often".to_owned());

@@ -100,7 +100,7 @@ pub struct Process {
 impl Process {
     /// Counts a touch; whether one more object is kept.
     pub(super) fn touch(&mut self, touched: Touched<'_>) -> bool {
-        let Touched { object, kind, name, what, outcome, rule, full } = touched;
+        let Touched { object, kind, name, what, count, outcome, rule, full } = touched;
         let at = self.touches.iter().position(|touch| touch.object == object);
         let new = at.is_none();
         let at = match at {
@@ -116,7 +116,7 @@ impl Process {
             None => self.push(object, kind, name),
         };
         let touch = &mut self.touches[at];
-        touch.uses.add(what);
+        touch.uses.add(what, count);
         if let Some(outcome) = outcome
             && touch.worst.as_ref().is_none_or(|(worst, _)| *worst <= outcome)
         {
@@ -157,6 +157,7 @@ pub(super) struct Touched<'a> {
     pub kind: Kind,
     pub name: &'a Arc<str>,
     pub what: Use,
+    pub count: u32,
     pub outcome: Option<Outcome>,
     pub rule: Option<&'a Arc<str>>,
     /// There is no room for more objects.
@@ -317,6 +318,12 @@ impl Session {
     #[must_use]
     pub fn mode(&self) -> Option<&'static str> {
         self.enforce.map(|enforce| if enforce { "enforce" } else { "audit" })
+    }
+
+    /// Whether that is its own, and not the policy's.
+    #[must_use]
+    pub fn own_mode(&self) -> bool {
+        self.said.as_ref().is_some_and(|said| said.own_mode)
     }
 
     /// How long it has run at this time.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
+use guard_common::words::Mode;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -14,11 +15,13 @@ use tokio::time::{interval, sleep};
 
 use super::{Shared, Source, Worker};
 use crate::control::Http;
-use crate::control::types::{Kill, Killed, SessionDetail, Sessions, Status};
+use crate::control::types::{Kill, Killed, SessionDetail, SessionMode, Sessions, Status};
 use crate::top::app::{Abilities, Act};
 use crate::top::seen::Seen;
 use crate::top::when;
 
+/// What is followed: verdicts and lives each, and of the many that are allowed their number.
+const EVENTS: &str = "/v1/events?allowed=counted";
 /// How often the daemon is asked how it is.
 const ASK: Duration = Duration::from_secs(1);
 /// How often it is looked whether the screen is gone; the time goes on meanwhile.
@@ -75,8 +78,7 @@ impl Source for Client {
             Some(access) => Err(format!("only root may, and your access is `{access}`")),
             None => Err("the daemon has not answered yet".to_owned()),
         };
-        let mode = "the daemon has one mode for all sessions: `mode` in its policy, or --audit when it is started";
-        Abilities { kill, mode: Err(mode.to_owned()), speed: false }
+        Abilities { mode: kill.clone(), kill, speed: false }
     }
 
     fn act(&self, act: &Act) {
@@ -116,7 +118,7 @@ async fn follow_on(path: &Path, shared: &Shared, acts: &mut UnboundedReceiver<Ac
 async fn follow(path: &Path, shared: &Shared, acts: &mut UnboundedReceiver<Act>) -> anyhow::Result<()> {
     let mut asking = Http::connect(path).await?;
     let mut streaming = Http::connect(path).await?;
-    let mut stream = streaming.send(Method::GET, "/v1/events", Bytes::new()).await?.into_body();
+    let mut stream = streaming.send(Method::GET, EVENTS, Bytes::new()).await?.into_body();
     let mut lines = Lines::default();
     ask(&mut asking, shared).await?;
     shared.set_complete();
@@ -175,6 +177,7 @@ async fn act_on(http: &mut Http, act: &Act) -> anyhow::Result<String> {
     let (tree, call) = match act {
         Act::KillCall { tree, call } => (tree, Some(call.clone())),
         Act::KillSession { tree } => (tree, None),
+        Act::Switch { tree, audit } => return switch(http, *tree, *audit).await,
     };
     let what = call.as_ref().map_or_else(|| "session".to_owned(), |call| format!("call {call}"));
     let body = serde_json::to_vec(&Kill { call })?;
@@ -182,6 +185,14 @@ async fn act_on(http: &mut Http, act: &Act) -> anyhow::Result<String> {
     let number = killed.processes;
     let processes = if number == 1 { "process" } else { "processes" };
     Ok(format!("The {what} was ended: {number} {processes} killed."))
+}
+
+/// Has a session enforce, or only watched; what came of it.
+async fn switch(http: &mut Http, tree: u64, audit: bool) -> anyhow::Result<String> {
+    let mode = if audit { Mode::Audit } else { Mode::Enforce }.word().to_owned();
+    let body = serde_json::to_vec(&SessionMode { mode })?;
+    let now: SessionMode = http.ask(Method::PUT, &format!("/v1/sessions/{tree:016x}/mode"), body.into()).await?;
+    Ok(format!("The session is in mode {} from here on.", now.mode))
 }
 
 /// The lines of a stream of server-sent events.

@@ -20,6 +20,9 @@ const MAX_LINE: u64 = 1 << 20;
 const BATCH: usize = 512;
 /// How often it is looked what is due.
 const STEP: Duration = Duration::from_millis(50);
+/// How long is slept at least: what is due meanwhile comes together, as a screen shows it together anyway. Waking up for each
+/// event would take more than the event does.
+const SLEEP: Duration = Duration::from_millis(10);
 /// Pauses between two events that are longer than this are cut to it, in nanoseconds of the record.
 const LONGEST_GAP: u64 = 3600 * when::SECOND;
 
@@ -167,7 +170,7 @@ fn wait(time: u64, clock: &mut Clock, shared: &Shared) -> u64 {
         }
         advance(&mut shared.model(), now);
         let left = Duration::from_nanos(((time - now) as f64 / clock.speed) as u64);
-        std::thread::sleep(left.min(STEP));
+        std::thread::sleep(left.clamp(SLEEP, STEP));
     }
 }
 

@@ -119,6 +119,7 @@ pub fn cells(model: &Model, look: Look, tree: u64) -> Vec<Cell> {
         session.mode().unwrap_or("-"),
         match session.enforce {
             Some(false) => Tone::Would,
+            _ if session.own_mode() => Tone::Note,
             _ => tone,
         },
     );
@@ -150,5 +151,6 @@ pub fn detail(model: &Model, look: Look, tree: u64) -> Vec<String> {
     let names: Vec<String> = session.names.iter().map(|name| look.clean(name)).collect();
     let names = if names.is_empty() { "session id not told yet".to_owned() } else { names.join(", ") };
     let repo = session.repo.as_deref().map_or_else(|| "repository not known".to_owned(), |repo| look.clean(repo));
-    vec![format!("{names}  tree {tree:016x}  root pid {}", session.root.pid), repo]
+    let own = if session.own_mode() { "  the mode is its own" } else { "" };
+    vec![format!("{names}  tree {tree:016x}  root pid {}{own}", session.root.pid), repo]
 }
