@@ -92,7 +92,7 @@ pub fn examine() -> Report {
         "kernel types (BTF)",
         types.and_then(|types| find_offsets(&types)).map(|_| "every member that guard reads is there".to_owned()),
     ));
-    checks.push(required("control groups", cgroup::root().map(|path| path.display().to_string())));
+    checks.push(control_groups());
     checks.push(lockdown());
     let modules = security_modules();
     checks.push(hooks(modules.as_deref(), &abilities));
@@ -127,6 +127,19 @@ fn required(name: &'static str, found: anyhow::Result<String>) -> Check {
     match found {
         Ok(found) => Check { name, state: State::Good, found, remedy: None },
         Err(error) => Check { name, state: State::Missing, found: format!("{error:#}"), remedy: None },
+    }
+}
+
+/// Whether connections can be judged, and all of a control group be guarded.
+fn control_groups() -> Check {
+    let name = "control groups";
+    let found = cgroup::root().map(|path| path.display().to_string());
+    match (found, kernel::whole_hierarchy()) {
+        (Ok(_), Err(why)) => {
+            let remedy = "where a policy has `[scope]`, run guard in the machine's own cgroup namespace".to_owned();
+            Check { name, state: State::Less, found: format!("{why:#}"), remedy: Some(remedy) }
+        }
+        (found, _) => required(name, found),
     }
 }
 

@@ -161,6 +161,26 @@ fn a_session_lasts_until_all_have_left() {
     assert_eq!((starts(&events).len(), events.rule("secrets").count()), (1, 1), "{events}");
 }
 
+/// In a cgroup namespace of its own guard sees other paths than those that policies name.
+#[test]
+fn who_sees_a_part_only_does_not_start() {
+    let stage = Stage::new("groups");
+    let group = Group::new();
+    let root = group.folder().parent().expect("the hierarchy");
+    let inside = "umount -l $root && mount -t cgroup2 none $root && $guard doctor --json && exec $guard daemon --no-pins --policy $policy --socket $stage/socket";
+    let script = format!("echo $$ > $group/cgroup.procs; exec unshare -C -m sh -c '{inside}'");
+    let file = stage.scratch().write("policy.toml", policy(&stage, &[group.path()]));
+    let job = stage.script(&script).env("root", root).env("group", group.folder());
+    let done = job.env("guard", support::guard::binary()).env("policy", file).run();
+    let why = "shows a part of the machine's control groups only";
+    assert!(done.code() != 0 && done.err().contains(why), "{}: {}", done.code(), done.err());
+    let report: Value = serde_json::from_str(&done.out()).expect("a report");
+    let checks = report["checks"].as_array().expect("checks");
+    let check = checks.iter().find(|check| check["name"] == "control groups").expect("a check");
+    assert_eq!(check["state"], "less", "{check}");
+    assert!(text(check, "/found").contains(why), "{check}");
+}
+
 #[test]
 fn what_no_policy_may_say() {
     let stage = Stage::new("groups");

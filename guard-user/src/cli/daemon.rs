@@ -211,6 +211,7 @@ impl Daemon {
             }
         }
         supervisor.stopping();
+        watch.stop_preventing();
         watch.tick();
         if aloud {
             screen.summary(watch.totals(), watch.mode() == guard_common::words::Mode::Audit);

@@ -109,6 +109,7 @@ impl Run {
             }
             watch.tick();
         }
+        watch.stop_preventing();
         watch.tick();
         let audit = watch.mode() == Mode::Audit;
         screen.summary(watch.totals(), audit);

@@ -65,8 +65,8 @@ pub fn whole_hierarchy() -> anyhow::Result<PathBuf> {
     let top = fs::metadata(&root).with_context(|| format!("{} can't be read", root.display()))?;
     if top.ino() != TOP {
         bail!(
-            "{} shows a part of the machine's control groups only, and `[scope] cgroup` names them by their paths in the whole: \
-             run guard in the machine's own cgroup namespace (containers: `--cgroupns=host`, or mount the host's /sys/fs/cgroup)",
+            "{} shows a part of the machine's control groups only, and `[scope]` names them by their paths in the whole: run guard \
+             in the machine's own cgroup namespace, or mount the machine's hierarchy there",
             root.display()
         );
     }

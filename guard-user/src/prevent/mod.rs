@@ -155,12 +155,19 @@ impl Prevention {
     }
 }
 
-impl Drop for Prevention {
-    fn drop(&mut self) {
+impl Prevention {
+    /// Ends: nobody is asked about any more. What was refused until now can still be [taken](Self::take).
+    pub fn stop(&mut self) {
         self.command(Command::Stop);
         if let Some(thread) = self.thread.take() {
             // It has descriptors of this in use until then. If it has failed, it is over all the same.
             drop(thread.join());
         }
+    }
+}
+
+impl Drop for Prevention {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

@@ -65,6 +65,14 @@ impl Watch<'_> {
         }
     }
 
+    /// Ends it, before this guard does: what was refused at the last moment is told by who refused it.
+    pub fn stop_preventing(&mut self) {
+        if let Some(prevention) = &mut self.prevention {
+            prevention.stop();
+        }
+        self.take_refused();
+    }
+
     /// A session's mode has changed.
     pub(super) fn prevent_where_enforced(&self) {
         if let Some(prevention) = &self.prevention {
