@@ -328,6 +328,12 @@ impl Kernel {
         self.pins.as_mut()
     }
 
+    /// Whether all of it outlives this process.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.pins.is_some()
+    }
+
     /// Leaves `content` under a name, where anything outlives this process, for who takes over.
     ///
     /// # Errors
