@@ -50,7 +50,7 @@ impl Uninstall {
                 Ok(0) => {}
                 Ok(_) => println!("ended   what a daemon that was killed had left enforcing"),
                 Err(error) => {
-                    println!("stays   what a daemon may have left enforcing: {error:#}. `guard unpin` ends it")
+                    println!("stays   what a daemon may have left enforcing: {error:#}. `guard unpin` ends it");
                 }
             }
         }
