@@ -153,8 +153,7 @@ fn sent(ground: &Ground) {
     let api = Api::at(ground.daemon.socket());
     let counted = || {
         let sessions = api.json("/v1/sessions")["sessions"].clone();
-        let of_this = sessions.as_array()?.iter().find(|one| one["pid"] == pid)?["bytes_out"].as_u64();
-        of_this
+        sessions.as_array()?.iter().find(|one| one["pid"] == pid)?["bytes_out"].as_u64()
     };
     until("it is counted", || counted() == Some(70_000));
     fs::write(disk.join("sent"), "").expect("written");
