@@ -16,6 +16,8 @@ pub struct Kernel {
     security: String,
     /// By which way guard says that it is asked; `none`, if it says that it isn't.
     hooks: String,
+    /// It runs in a machine that was made for these checks.
+    made: bool,
 }
 
 impl Kernel {
@@ -26,6 +28,7 @@ impl Kernel {
             release: read("/proc/sys/kernel/osrelease"),
             security: read("/sys/kernel/security/lsm"),
             hooks: hooks(),
+            made: Path::new(MADE).exists(),
         }
     }
 
@@ -36,7 +39,7 @@ impl Kernel {
 
     /// Whether it runs in a machine that was made for these checks.
     pub fn is_of_the_matrix(&self) -> bool {
-        Path::new(MADE).exists()
+        self.made
     }
 
     /// Whether it is asked before the security modules are: what these find out is not known then.
