@@ -112,6 +112,19 @@ fn names_play_no_tricks_on_a_terminal() {
     drop(daemon.stop());
 }
 
+/// The kernel takes no line while somebody else is writing one: it is written a moment later.
+#[test]
+fn a_line_comes_through_where_others_write() {
+    let place = Place::new();
+    let daemon = place.daemon();
+    // All that there is room for, all the time.
+    let noise = "while :; do printf '%04000d\\n' 0; done & noise=$!; for ((i = 0; i < 4; i++)); do cat denied/secret; done; \
+        sleep 0.5; kill $noise; read -r x";
+    let terminal = Terminal::start(&place.job(noise));
+    terminal.wait_until("all are told", || told(&terminal.screen()) == 4);
+    drop(daemon.stop());
+}
+
 /// A storm is a few lines and a number, and each denial is in one of them.
 #[test]
 fn a_storm_is_summed_up() {

@@ -4,9 +4,9 @@
 //! it, which keeps nothing open: it hangs up when it would have, and another that is given its number is another one. It is
 //! opened for each line and never waited for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -22,14 +22,21 @@ use crate::record::sentence::Sentence;
 const LINES: (u32, Duration) = (4, Duration::from_secs(5));
 /// Longest line, in characters.
 const LONGEST: usize = 500;
+/// How long a line is tried that the terminal does not take.
+const KEPT: Duration = Duration::from_secs(10);
 /// Parents that are asked for a terminal that is their child's too.
 const PARENTS: usize = 16;
 /// Terminals that programs make for each other, by major number.
 const PTS: std::ops::RangeInclusive<u32> = 136..=143;
 
-/// The sessions' terminals, by tree.
+/// The sessions' terminals.
 #[derive(Default)]
-pub struct Terminals(HashMap<String, Terminal>);
+pub struct Terminals {
+    /// By tree.
+    of: HashMap<String, Terminal>,
+    /// Those of sessions that are over, which have lines left.
+    over: Vec<Terminal>,
+}
 
 impl Terminals {
     /// A session begins: finds its terminal.
@@ -37,20 +44,22 @@ impl Terminals {
         if let (Some(tree), Some(process)) = (&event.tree, &event.process)
             && let Some(terminal) = Terminal::of(process.pid, process.start)
         {
-            self.0.insert(tree.clone(), terminal);
+            self.of.insert(tree.clone(), terminal);
         }
     }
 
     /// A session is over.
     pub fn ends(&mut self, event: &Event) {
-        if let Some(mut terminal) = event.tree.as_ref().and_then(|tree| self.0.remove(tree)) {
+        if let Some(mut terminal) = event.tree.as_ref().and_then(|tree| self.of.remove(tree)) {
             terminal.rest(None);
+            self.over.push(terminal);
+            self.over.retain(|terminal| !terminal.lines.is_empty());
         }
     }
 
     /// Something was denied.
     pub fn tell(&mut self, event: &Event, said: &Sentence, now: Instant) {
-        let terminal = event.tree.as_ref().and_then(|tree| self.0.get_mut(tree));
+        let terminal = event.tree.as_ref().and_then(|tree| self.of.get_mut(tree));
         if let Some(terminal) = terminal
             && terminal.limit.pass(now)
         {
@@ -60,9 +69,11 @@ impl Terminals {
         }
     }
 
-    /// Tells how many more there were, where it is time.
+    /// Tells how many more there were, where it is time, and what could not be written before.
     pub fn tick(&mut self, now: Instant) {
-        self.0.values_mut().for_each(|terminal| terminal.rest(Some(now)));
+        self.of.values_mut().for_each(|terminal| terminal.rest(Some(now)));
+        self.over.iter_mut().for_each(Terminal::write_on);
+        self.over.retain(|terminal| !terminal.lines.is_empty());
     }
 }
 
@@ -77,6 +88,8 @@ struct Terminal {
     /// The number of what controls that process, or 0.
     controls: u64,
     limit: Limit,
+    /// Lines that were not written yet, and since when they should have been.
+    lines: VecDeque<(String, Instant)>,
 }
 
 impl Terminal {
@@ -93,7 +106,7 @@ impl Terminal {
         }?;
         let limit = Limit::new(LINES.0, LINES.1);
         let made = PTS.contains(&libc::major(named.metadata().ok()?.rdev()));
-        let found = Self { named, made, process: (pid, start), controls: controlling, limit };
+        let found = Self { named, made, process: (pid, start), controls: controlling, limit, lines: VecDeque::new() };
         // There the log is.
         (!found.is_our_own()).then_some(found)
     }
@@ -117,19 +130,38 @@ impl Terminal {
         if let Some(held) = self.limit.held(now) {
             self.write(&format!("{held} more were stopped"));
         }
+        self.write_on();
     }
 
-    /// Writes a line, if that is possible at once. What can't be written is nobody's loss.
-    fn write(&self, line: &str) {
+    /// Writes a line, at once or at one of the next ticks.
+    fn write(&mut self, line: &str) {
+        // A program that draws has switched off that a line ends where the next begins.
+        self.lines.push_back((format!("\r\nguard: {line}\r\n"), Instant::now()));
+        self.write_on();
+    }
+
+    /// Writes what there is, as far as that is possible without waiting: while somebody else is writing, the kernel takes
+    /// nothing (`drivers/tty/tty_io.c:tty_write_lock`), and a terminal that nobody reads takes nothing any more. What can't be written
+    /// for long is nobody's loss.
+    fn write_on(&mut self) {
+        self.lines.retain(|(_, since)| since.elapsed() < KEPT);
+        if self.lines.is_empty() {
+            return;
+        }
         if !self.still_theirs() {
+            self.lines.clear();
             return;
         }
         // The descriptor leads to what it names, whatever has that name by now.
         let path = format!("/proc/self/fd/{}", self.named.as_raw_fd());
         let flags = libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
         let Ok(mut terminal) = OpenOptions::new().write(true).custom_flags(flags).open(path) else { return };
-        // A program that draws has switched off that a line ends where the next begins.
-        let _full = terminal.write(format!("\r\nguard: {line}\r\n").as_bytes());
+        while let Some((line, _)) = self.lines.front() {
+            if terminal.write(line.as_bytes()).is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
+                return;
+            }
+            self.lines.pop_front();
+        }
     }
 }
 
