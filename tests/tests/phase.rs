@@ -147,3 +147,56 @@ fn sessions_do_not_share_phases() {
     let Guarded { events, .. } = daemon.stop();
     assert_eq!(events.op("phase").count(), 1, "{events}");
 }
+
+/// `guard phase`, which asks this daemon.
+fn phase<'a>(daemon: &support::guard::Daemon, words: impl IntoIterator<Item = &'a str>) -> support::run::Finished {
+    let job = support::run::Job::new(support::guard::binary(), std::path::Path::new("/"));
+    job.arg("phase").args(words).arg("--socket").arg(daemon.socket()).run()
+}
+
+/// Root sends a session on from outside, by the same command; a guarded process can't.
+#[test]
+fn a_session_is_sent_on_from_outside() {
+    let stage = Stage::new("phase");
+    // Its connection to the daemon is no offence here.
+    let fine = "[[rule]]\nname = \"daemon\"\non = [\"connect\"]\nto = [\"unix:/**/*.sock\"]\naction = \"allow\"\n";
+    let phases = RULES.replace("\"{stage}-never\", ", "");
+    let (first, rest) = phases.split_at(phases.find("[[rule]]").expect("rules"));
+    let rules = format!("{first}{fine}{rest}");
+    let daemon = stage.guard(&rules).daemon();
+    assert_eq!(phase(&daemon, []).out(), "phases: setup, execution, review\n");
+    let script = "sleep 1; $guard phase review --session '' --socket $socket > said 2>&1; echo $? > code; mv code ready; \
+        while ! test -e go; do sleep 0.02; done; echo x >> allowed/fine";
+    let job =
+        support::run::Job::new(stage.agent(), stage.path()).args(["in", "fork", "exec", "/bin/sh", "-c", script]);
+    let session = job.env("guard", support::guard::binary()).env("socket", daemon.socket()).start();
+    let folder = stage.path();
+    support::stage::until("it has tried", || folder.join("ready").exists());
+    let said = || std::fs::read_to_string(folder.join("said")).expect("said");
+    assert_eq!(std::fs::read_to_string(folder.join("ready")).expect("a code"), "125\n", "{}", said());
+    assert!(said().contains("what is guarded may not change what guards it"), "{}", said());
+    let listed = phase(&daemon, []).out();
+    let id =
+        listed.lines().find_map(|line| line.strip_prefix("session ")?.strip_suffix(": setup")).expect("it is listed");
+
+    let short = &id[8..];
+    let done = phase(&daemon, ["review", "--session", short]).succeeded();
+    assert!(done.err().contains(&format!("the session {id} is in the phase `review`")), "{}", done.err());
+    assert!(phase(&daemon, []).out().contains(&format!("session {id}: review")));
+    for (words, why) in [
+        (["execution", "--session", id], "sessions only go forward"),
+        (["nonsense", "--session", id], "no phase `nonsense`"),
+        (["review", "--session", "ffffffffffffffff"], "there is no session ffffffffffffffff"),
+    ] {
+        let refused = phase(&daemon, words);
+        assert_eq!(refused.code(), 125, "{words:?}");
+        assert!(refused.err().contains(why), "{words:?}: {}", refused.err());
+    }
+    std::fs::write(folder.join("go"), "").expect("written");
+    assert_ne!(session.wait().code(), 0, "it is in review");
+    let events = daemon.stop().events;
+    let begun: Vec<_> =
+        events.op("phase").map(|event| (text(event, "/phase"), text(event, "/process/exe"))).collect();
+    assert_eq!(begun.len(), 1, "{events}");
+    assert!(begun[0].0 == "review" && begun[0].1.ends_with("guard"), "{begun:?}");
+}
