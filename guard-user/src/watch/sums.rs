@@ -116,13 +116,17 @@ impl Watch<'_> {
     /// Tells what was counted of a process: it is about to be another, or has ended.
     pub(super) fn tell_sums_of(&mut self, pid: u32, start: u64) {
         let sums = self.sums.processes.remove(&(pid, start)).unwrap_or_default();
-        sums.into_iter().for_each(|sum| self.tell_sum(sum));
+        for sum in sums {
+            self.tell_sum(sum);
+        }
     }
 
     /// Tells what was counted.
     pub(super) fn tell_sums(&mut self) {
         let sums = std::mem::take(&mut self.sums);
-        sums.processes.into_values().flatten().for_each(|sum| self.tell_sum(sum));
+        for sum in sums.processes.into_values().flatten() {
+            self.tell_sum(sum);
+        }
     }
 
     fn tell_sum(&mut self, sum: Sum) {
