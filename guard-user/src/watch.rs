@@ -40,7 +40,7 @@ use guard_common::words::{Action, Backend, Mode, Op, Scope};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::control::types::Reloads;
+use crate::control::types::{Gap, Reloads};
 use crate::kernel::{Asked, Gauge, Kernel, Settings, Target};
 use crate::policy::{Compiled, Own, RuleInfo, Source, Whole};
 use crate::prevent::Prevention;
@@ -173,6 +173,8 @@ pub struct Watch<'a> {
     /// Records of before this moment, in nanoseconds since boot, are told by somebody else.
     from: u64,
     standing: Standing,
+    /// When nobody recorded, where a guard was taken over that had died.
+    gap: Option<Gap>,
     /// What has opens fail before they happen, where no security hook does.
     prevention: Option<Prevention>,
 }
@@ -242,6 +244,7 @@ impl<'a> Watch<'a> {
             more: false,
             from: 0,
             standing: Standing::default(),
+            gap: None,
             prevention,
         })
     }

@@ -98,6 +98,31 @@ fn without_a_daemon() {
     });
 }
 
+/// What a `top` has left that was killed is removed by the next; where somebody listens, and what is called otherwise, stays.
+#[test]
+fn sockets_of_the_dead_are_removed() {
+    use std::os::unix::net::UnixListener;
+    let scratch = support::place::Scratch::new("top");
+    let folder = Path::new("/run/guard");
+    std::fs::create_dir_all(folder).expect("a folder");
+    // No process has these numbers.
+    let [dead, alive, other] =
+        ["top-4194305.sock", "top-4194306.sock", "top-other.sock"].map(|name| folder.join(name));
+    for path in [&dead, &alive, &other] {
+        let _none = std::fs::remove_file(path);
+    }
+    drop((UnixListener::bind(&dead).expect("a socket"), UnixListener::bind(&other).expect("a socket")));
+    let listener = UnixListener::bind(&alive).expect("a socket");
+    let policy = "version = 1\n[agent.nobody]\nexe = [\"/nowhere/agent\"]\n";
+    let policy = scratch.write("policy.toml", policy);
+    drop(top().args(["--standalone", "--once", "--wait", "0", "--policy"]).arg(policy).run().succeeded());
+    assert_eq!([&dead, &alive, &other].map(|path| path.exists()), [false, true, true]);
+    drop(listener);
+    for path in [&alive, &other] {
+        std::fs::remove_file(path).expect("removed");
+    }
+}
+
 /// A call that hangs is ended by a key.
 #[test]
 fn a_call_is_ended_by_a_key() {

@@ -183,7 +183,12 @@ fn status(turn: u64) -> types::Status {
             rules: 27,
             ..types::PolicyInForce::default()
         },
-        backends: vec!["lsm".to_owned(), "cgroup".to_owned(), "signal".to_owned()],
+        backends: vec!["fanotify".to_owned(), "cgroup".to_owned(), "signal".to_owned()],
+        stands: true,
+        gap: Some(types::Gap {
+            since: Some("2026-11-20T08:59:58.100000000Z".to_owned()),
+            until: "2026-11-20T09:00:00.200000000Z".to_owned(),
+        }),
         machine: Some(types::Machine {
             sessions: 2,
             processes: 6,
@@ -194,6 +199,13 @@ fn status(turn: u64) -> types::Status {
             daemon: types::Usage { cpu_seconds: 10.0 + 0.004 * turn as f64, memory_bytes: 18 << 20 },
             clients: types::Clients { connections: 1, streams: 1, ..types::Clients::default() },
             store_lag_seconds: Some(0.012),
+            marks: Some(guard::prevent::Marks {
+                files: 41,
+                searched: true,
+                backstop: Some(813),
+                lapses: 1,
+                ..guard::prevent::Marks::default()
+            }),
             ..types::Machine::default()
         }),
         ..types::Status::default()

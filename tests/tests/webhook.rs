@@ -127,6 +127,20 @@ fn nobody() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).expect("a port").port()
 }
 
+/// One command's denials are sent by its own guard, before that ends; what nobody takes waits for the next.
+#[test]
+fn guard_run_sends_too() {
+    let stage = Stage::new("webhook");
+    let receiver = Receiver::start(0, 503);
+    let guarded = guard(&stage, &receiver.url(), &[]).run(&stage.job(["read", "denied/secret"]));
+    assert_eq!(guarded.done.code(), 137, "{}", guarded.done.err());
+    eventually("it was tried", || !receiver.batches().is_empty());
+    receiver.becomes(204);
+    let guarded = guard(&stage, &receiver.url(), &[]).run(&stage.job(["read", "denied/secret"]));
+    assert_eq!(guarded.done.code(), 137, "{}", guarded.done.err());
+    assert_eq!(receiver.verdicts().len(), 2, "{:?}", receiver.batches());
+}
+
 #[test]
 fn denials_arrive_as_they_are_recorded() {
     let stage = Stage::new("webhook");

@@ -12,7 +12,7 @@ The packages install them; by hand:
   zsh   guard completions zsh > _guard, in a folder of $fpath
   fish  guard completions fish > ~/.config/fish/completions/guard.fish";
 
-/// Prints the script that makes a shell complete guard's commands, options and files.
+/// Print what makes a shell complete guard's commands.
 #[derive(Args)]
 #[command(after_help = PLACES)]
 pub struct Completions {

@@ -34,6 +34,8 @@ const SETTINGS: &str = "/etc/guard";
 /// What has it started, where `guard service install` has made that.
 const UNIT: &str = "/etc/systemd/system/guard.service";
 
+/// Guard every agent on this machine, until stopped.
+///
 /// Guards every agent that the policy names, those that run already among them, until SIGTERM or Ctrl-C.
 /// A change of the policy's file, or SIGHUP, puts the policy in force anew, at once and whole: a bad one changes nothing
 /// and is reported. SIGUSR1 opens the file of --events anew, for whoever rotates it.

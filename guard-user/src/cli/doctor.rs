@@ -12,6 +12,8 @@ use crate::logs::colours;
 /// Exit code where guard can't run here.
 const CANNOT_RUN: u8 = 1;
 
+/// Say what guard can do on this machine, and what would lift its limits.
+///
 /// Says what guard can do on this machine: for each operation whether it is prevented, contained or not seen where it is
 /// denied, what is missing, and what would lift that. Exit code 1 where guard can't run at all.
 #[derive(Args)]

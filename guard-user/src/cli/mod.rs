@@ -46,27 +46,21 @@ struct Cli {
     command: Command,
 }
 
+// What is said of each stands at its options: said here, it would take the place of all that is said there.
 #[derive(Subcommand)]
 enum Command {
-    /// Run a command under guard, to its end
     Run(run::Run),
-    /// Guard every agent on this machine, until stopped
     Daemon(daemon::Daemon),
-    /// Say what guard can do on this machine, and what would lift its limits
     Doctor(doctor::Doctor),
-    /// Begin the next phase of the session this command is run in
     Phase(phase::Phase),
-    /// Show every session live
     Top(top::Top),
     /// Have systemd run the daemon: install it, uninstall it, say how it is
     #[command(subcommand)]
     Service(service::Service),
-    /// End what a daemon that was killed left enforcing
     Unpin(unpin::Unpin),
     /// Check policies, and make and test them
     #[command(subcommand)]
     Policy(policy::Policy),
-    /// Print what makes a shell complete guard's commands
     Completions(completions::Completions),
     /// Show notifications on a user's desktop
     #[command(name = helper::NAME, hide = true)]
@@ -227,7 +221,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => runtime.block_on(run.run()),
         Command::Daemon(daemon) => runtime.block_on(daemon.run()),
         Command::Doctor(doctor) => doctor.run(),
-        Command::Phase(phase) => Ok(phase.run()),
+        Command::Phase(phase) => runtime.block_on(phase.run()),
         Command::Top(top) => top.run(),
         Command::Service(service) => service.run(&runtime),
         Command::Unpin(unpin) => unpin.run(),

@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::screen::Screen;
 use super::user::Caller;
+use super::webhook::WebhookOptions;
 use super::{Common, LogOptions};
 use crate::alert::Alerts;
 use crate::kernel;
@@ -31,6 +32,8 @@ const NOT_EXECUTABLE: u8 = 126;
 /// How long the end of the tree is waited for once CMD has ended.
 const END_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Run a command under guard, to its end.
+///
 /// Runs CMD as the calling user, follows it and all that descends from it, and returns its exit code (128 and the
 /// signal's number, if a signal ended it). guard's own failures have exit code 125, a CMD that is not found 127.
 ///
@@ -43,6 +46,8 @@ pub struct Run {
     /// Tell of verdicts as lines of JSON instead of sentences
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    webhook: WebhookOptions,
     /// The command, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -63,6 +68,7 @@ impl Run {
         kernel::check_requirements()?;
         let caller = Caller::find()?;
         let screen = Screen::new(self.json, &self.common.log);
+        let webhook = self.webhook.start()?;
         let sink = self.common.sink()?;
         let settings = self.common.settings(false);
         let alerts = RefCell::new(Alerts::by(&self.common.notify));
@@ -70,6 +76,9 @@ impl Run {
             alerts.borrow_mut().tell(event);
             screen.show(event);
         })?;
+        if let Some(webhook) = webhook {
+            watch.send_to(webhook);
+        }
         watch.attach()?;
 
         // The person's Ctrl-C is for the command; guard stays until it has ended.

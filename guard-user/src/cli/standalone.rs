@@ -1,7 +1,8 @@
 //! What `guard top --standalone` guards by: a daemon in a thread of its own, listened to through its own control API, so that
 //! there is one way of being told and not two.
 
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ impl Standalone {
     pub fn start(common: Common, shared: &Arc<Shared>) -> anyhow::Result<Self> {
         // Before anything else: as root or not at all.
         kernel::check_requirements()?;
+        remove_stale(Path::new(FOLDER));
         let socket = PathBuf::from(FOLDER).join(format!("top-{}.sock", std::process::id()));
         let daemon = Daemon::of_top(common, socket.clone());
         let stop = Arc::clone(shared);
@@ -63,6 +65,21 @@ impl Standalone {
             std::thread::sleep(LOOK);
         };
         Ok(Self { shared: Arc::clone(shared), daemon, client })
+    }
+}
+
+/// Removes the sockets that a `top` has left which was killed: nobody listens there any more.
+fn remove_stale(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let process = name.strip_prefix("top-").and_then(|rest| rest.strip_suffix(".sock"));
+        let ours = process.is_some_and(|process| process.parse::<u32>().is_ok());
+        let refused = |error: std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+        if ours && UnixStream::connect(&path).is_err_and(refused) {
+            // Somebody may have been faster.
+            let _gone = std::fs::remove_file(&path);
+        }
     }
 }
 

@@ -19,6 +19,8 @@ use crate::top::sources::replay::Replay;
 use crate::top::sources::{Shared, Source};
 use crate::top::{run, snapshot};
 
+/// Show every session live.
+///
 /// Shows every session live: what it does, what was refused, and by which rule. Asks the daemon, unless it is to guard
 /// by itself or to play a record.
 #[expect(clippy::struct_excessive_bools, reason = "flags of the command line, each of its own")]

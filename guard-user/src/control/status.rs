@@ -46,6 +46,8 @@ pub async fn status(
         policy: snapshot.policy.clone(),
         backends: snapshot.backends.clone(),
         unenforced: snapshot.unenforced.clone(),
+        stands: snapshot.stands,
+        gap: snapshot.gap.clone(),
         protection: snapshot.protection.clone(),
         machine,
     }))

@@ -34,6 +34,12 @@ pub struct Status {
     /// Operations that the policy denies and this kernel does not show.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unenforced: Vec<String>,
+    /// Whether what is enforced goes on should the daemon be killed, until the next one takes over.
+    #[serde(default)]
+    pub stands: bool,
+    /// When nobody recorded, where this daemon has taken over from one that was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<Gap>,
     /// What becomes of each kind of operation where it is denied.
     pub protection: Vec<Protection>,
     /// Numbers of the whole machine; absent for callers who may see their own sessions only.
@@ -48,6 +54,16 @@ pub struct Build {
     pub version: String,
     /// The running kernel's release.
     pub kernel: String,
+}
+
+/// A time in which nobody recorded what the kernel went on enforcing; what it kept of that time was told afterwards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Gap {
+    /// When the daemon before has last shown that it lives; absent where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// When this one took over.
+    pub until: String,
 }
 
 /// The policy in force, in short.

@@ -328,6 +328,12 @@ impl Kernel {
         self.pins.as_mut()
     }
 
+    /// Whether all of it outlives this process.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.pins.is_some()
+    }
+
     /// Leaves `content` under a name, where anything outlives this process, for who takes over.
     ///
     /// # Errors
@@ -614,14 +620,12 @@ impl Kernel {
     /// # Errors
     /// If the map is full.
     pub fn set_mode(&mut self, tree: Id, mode: Option<Mode>) -> anyhow::Result<()> {
-        match mode {
-            Some(mode) => self.modes.insert(tree, mode as u32, 0).context("the session's mode could not be stored"),
-            None => {
-                // It may have had none.
-                drop(self.modes.remove(&tree));
-                Ok(())
-            }
+        if let Some(mode) = mode {
+            return self.modes.insert(tree, mode as u32, 0).context("the session's mode could not be stored");
         }
+        // It may have had none.
+        drop(self.modes.remove(&tree));
+        Ok(())
     }
 
     /// Marks a call as ended: whatever of it forks, executes, opens or connects next is killed.

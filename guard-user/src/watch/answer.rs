@@ -163,6 +163,8 @@ impl Watch<'_> {
             unenforced: self.unenforced.iter().map(|&op| op.to_owned()).collect(),
             protection: self.protection(),
             marks: self.prevention.as_ref().map(Prevention::marks),
+            stands: self.kernel.stands(),
+            gap: self.gap.clone(),
             sessions,
             processes,
             max_processes: u64::from(self.kernel.max_processes),

@@ -6,7 +6,7 @@ use guard_common::tree::Id;
 use guard_common::words::Mode;
 use tokio::sync::oneshot::Sender;
 
-use crate::control::types::{PolicyInForce, Program, Protection, Reloads, Session, SessionDetail};
+use crate::control::types::{Gap, PolicyInForce, Program, Protection, Reloads, Session, SessionDetail};
 use crate::policy::{Source, Whole};
 use crate::prevent::Marks;
 use crate::record::webhook::Numbers;
@@ -93,6 +93,10 @@ pub struct Snapshot {
     pub protection: Vec<Protection>,
     /// Files that are marked, where guard is asked by fanotify.
     pub marks: Option<Marks>,
+    /// What is enforced goes on should the daemon die.
+    pub stands: bool,
+    /// When nobody recorded.
+    pub gap: Option<Gap>,
     /// The sessions, the oldest first.
     pub sessions: Vec<Session>,
     /// Guarded processes.

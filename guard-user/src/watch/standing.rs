@@ -13,6 +13,7 @@ use guard_common::words::Action;
 use serde::{Deserialize, Serialize};
 
 use super::{Call, LOSSES, Tally, Totals, Tree, Watch};
+use crate::control::types::Gap;
 use crate::kernel::{Folder, Left, Pins};
 use crate::policy::{AgentInfo, RuleInfo};
 use crate::record::clock;
@@ -287,6 +288,7 @@ impl Watch<'_> {
                 ..Event::default()
             };
             self.publish(&event, None);
+            self.gap = Some(Gap { since: event.since, until: event.time });
             let mut records = 0_u64;
             for ring in &mut rings {
                 while let Some(item) = ring.next() {

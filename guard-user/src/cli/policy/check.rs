@@ -10,6 +10,8 @@ use super::screen::{Screen, counted};
 use crate::cli::in_use;
 use crate::policy::{Failure, Finding, Severity, named, read};
 
+/// Say what is wrong with policies, and what in them will surprise.
+///
 /// Says what is wrong with policies: errors, for which they would be refused, and warnings, where they are accepted and
 /// do not do what they seem to. Remarks are good to know, and no more; some are about this machine.
 ///

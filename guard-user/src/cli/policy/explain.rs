@@ -13,6 +13,8 @@ use super::{MISUSED, NOT_GOOD, action};
 use crate::cli::in_use;
 use crate::policy::{Because, Explanation, Match, Question, Source, named, read};
 
+/// Say what a policy decides on an operation, and why.
+///
 /// Says which rule of a policy decides on an operation, which pattern of it matched, and which other rules match: from
 /// the very tables that the kernel gets. Nothing is carried out.
 ///

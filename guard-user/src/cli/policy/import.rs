@@ -16,6 +16,8 @@ use crate::policy::import::{
     Anchor, Choices, Imported, MAX_BYTES, Refusal, Symlinks, agents_md, codex_rules, codexignore, read,
 };
 
+/// Make rules of what was written for agents to obey: .codexignore, AGENTS.md, Codex's own rules.
+///
 /// Makes rules of files that people wrote for agents to obey, and prints them as a policy. Beside each stands which line
 /// it came from. What could not be made a rule is told on standard error, and at the policy's end.
 ///

@@ -12,6 +12,8 @@ use super::output;
 use crate::policy::compile;
 use crate::policy::learn::{Learner, Places, default_policy};
 
+/// Propose a policy that allows what was seen, and little else.
+///
 /// Proposes the smallest sensible policy that would have allowed what events tell of, and prints it. Paths are made
 /// general: `{repo}/**`, `/usr/lib/**`, wildcards for random names. What the default policy denies is never allowed, but
 /// listed at the policy's end.

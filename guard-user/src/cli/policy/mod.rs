@@ -24,17 +24,11 @@ const MISUSED: u8 = 2;
 
 #[derive(Subcommand)]
 pub enum Policy {
-    /// Say what is wrong with policies, and what in them will surprise
     Check(check::Check),
-    /// Say what a policy decides on an operation, and why
     Explain(explain::Explain),
-    /// Try a policy on cases that say what is to be decided
     Test(test::Test),
-    /// Make rules of what was written for agents to obey: .codexignore, AGENTS.md, Codex's own rules
     Import(import::Import),
-    /// Propose a policy that allows what was seen, and little else
     Learn(learn::Learn),
-    /// Print the JSON schema of policies, for editors
     Schema(schema::Schema),
 }
 

@@ -7,7 +7,9 @@ use clap::{Args, ValueEnum};
 use super::screen::Screen;
 use crate::policy::schema;
 
-/// Prints the JSON schema of policies, or of the cases that test them, for editors to complete and check by.
+/// Print the JSON schema of policies, for editors.
+///
+/// Or that of the cases that test them. Editors complete and check by it.
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub struct Schema {

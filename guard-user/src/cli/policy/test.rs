@@ -11,6 +11,8 @@ use super::screen::{Screen, counted};
 use crate::policy::cases;
 use crate::policy::{Failed, Failure, Finding, Told, Trial, Whole, named, read, source};
 
+/// Try a policy on cases that say what is to be decided.
+///
 /// Tries a policy on cases: each says what is attempted, and what is to be decided, by which rule. Nothing is carried
 /// out, and nothing of this machine matters, so it is the same everywhere.
 ///

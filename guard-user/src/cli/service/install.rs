@@ -13,6 +13,8 @@ use super::parts::{self, EVENTS, PACKAGED, PROGRAM, ROTATED, UNIT, Wanted};
 use super::systemd::Systemd;
 use crate::control::GROUP;
 
+/// Install the daemon as a systemd service that starts before anybody logs in, and start it.
+///
 /// Makes the unit, the group whose members may read the control API, the rotation of the events' file, and a policy in
 /// /etc/guard where there is none; then starts the daemon, and has it start at boot.
 #[derive(Args)]

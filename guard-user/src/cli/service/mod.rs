@@ -17,11 +17,8 @@ use tokio::runtime::Runtime;
 
 #[derive(Subcommand)]
 pub enum Service {
-    /// Install the daemon as a systemd service that starts before anybody logs in, and start it
     Install(install::Install),
-    /// Stop the daemon, and remove what install has made
     Uninstall(uninstall::Uninstall),
-    /// Say whether the daemon runs and enforces, by which policy, and over how many sessions
     Status(status::Status),
 }
 

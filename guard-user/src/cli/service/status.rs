@@ -15,7 +15,7 @@ const AUDIT: u8 = 1;
 /// No daemon answers; as systemctl status has it.
 const NONE: u8 = 3;
 
-/// Says whether the daemon runs and enforces, since when, by which policy, and over how many sessions.
+/// Say whether the daemon runs and enforces, by which policy, and over how many sessions.
 #[derive(Args)]
 #[command(after_help = "Exit code: 0 where it enforces, 1 where it runs in audit mode, 3 where no daemon answers.")]
 pub struct Status {
@@ -55,7 +55,10 @@ impl Status {
             ),
         );
         let whose = if status.access == "own" { " of yours; root sees all" } else { "" };
-        line("sessions", &format!("{}{whose}", sessions.sessions.len()));
+        let switched = sessions.sessions.iter().filter(|session| session.mode != status.mode).count();
+        let other = if enforces { "audit" } else { "enforce" };
+        let switched = if switched > 0 { format!(", {switched} of them switched to {other}") } else { String::new() };
+        line("sessions", &format!("{}{switched}{whose}", sessions.sessions.len()));
         Ok(if enforces { ExitCode::SUCCESS } else { ExitCode::from(AUDIT) })
     }
 }

@@ -13,9 +13,13 @@ use super::install::call;
 use super::made::{self, Made, Part, RECORD};
 use super::parts::{EVENTS, PACKAGED, SPOOL, UNIT_FILE};
 use super::systemd::Systemd;
+use crate::cli::unpin;
+use crate::kernel::pins;
 
-/// Stops the daemon, and removes what `guard service install` has made. A policy that was changed stays, and so do the events
-/// that were written.
+/// Stop the daemon, and remove what install has made.
+///
+/// Stops the daemon, ends what one that was killed left enforcing, and removes what `guard service install` has made. A
+/// policy that was changed stays, and so do the events that were written.
 #[derive(Args)]
 pub struct Uninstall {
     /// Only remove the files: for images, where no systemd runs
@@ -39,6 +43,16 @@ impl Uninstall {
         };
         if Path::new(UNIT_FILE).exists() {
             systemd.disable()?;
+        }
+        // A daemon that was killed has left something enforcing, which nobody would expect after this.
+        if !self.offline && Path::new(pins::FOLDER).exists() {
+            match unpin::end(Path::new(pins::FOLDER)) {
+                Ok(0) => {}
+                Ok(_) => println!("ended   what a daemon that was killed had left enforcing"),
+                Err(error) => {
+                    println!("stays   what a daemon may have left enforcing: {error:#}. `guard unpin` ends it");
+                }
+            }
         }
         for part in made.backwards() {
             remove(part)?;

@@ -51,6 +51,16 @@ pub fn lines(model: &Model, around: &Surroundings) -> Vec<(Cell, Cell)> {
     if !status.unenforced.is_empty() {
         lines.push(line("NOT enforced", status.unenforced.join(" ")));
     }
+    let stands =
+        if status.stands { "yes: enforced on should it be killed" } else { "no: enforced only as long as it lives" };
+    lines.push(line("standing", stands.to_owned()));
+    if let Some(gap) = &status.gap {
+        let since = gap.since.as_deref().map_or_else(|| "a time not known".to_owned(), day);
+        lines.push((
+            Cell::new("  nobody recorded", Tone::Would),
+            Cell::new(format!("from {since} to {}", day(&gap.until)), Tone::Would),
+        ));
+    }
     let policy = &status.policy;
     lines.push(line("policy", format!("{}, number {}, {} rules", policy.origin, policy.generation, policy.rules)));
     let Some(machine) = &status.machine else {
@@ -63,6 +73,23 @@ pub fn lines(model: &Model, around: &Surroundings) -> Vec<(Cell, Cell)> {
     lines.push(line("clients", format!("{}, missed {} events", machine.clients.connections, machine.clients.missed)));
     if let Some(lag) = machine.store_lag_seconds {
         lines.push(line("records wait to be written for", format!("{lag:.3} s")));
+    }
+    if let Some(marks) = &machine.marks {
+        lines.push(title("Files that guard is asked about before they are opened"));
+        let whole = if marks.searched { "all places searched" } else { "searching" };
+        lines.push(line(
+            "marked",
+            if marks.backstop.is_some() { format!("{}, {whole}", marks.files) } else { "none".to_owned() },
+        ));
+        if marks.folders_not_searched > 0 {
+            lines.push(line("folders not searched", marks.folders_not_searched.to_string()));
+        }
+        if marks.lapses > 0 {
+            lines.push(line("everybody was let pass", format!("{} times: guard was too slow", marks.lapses)));
+        }
+        if let Some(failure) = &marks.failure {
+            lines.push(line("NOT marked", failure.clone()));
+        }
     }
     lines.push(title("Ring buffers"));
     for ring in &machine.rings {
@@ -82,6 +109,11 @@ pub fn lines(model: &Model, around: &Surroundings) -> Vec<(Cell, Cell)> {
         lines.push(line(name, each + &runs));
     }
     lines
+}
+
+/// A time as events have it, to the second: `2026-11-20 23:48:01`.
+fn day(time: &str) -> String {
+    time.split('.').next().unwrap_or_default().trim_end_matches('Z').replace('T', " ")
 }
 
 pub fn rows(model: &Model, app: &App) -> Vec<Row> {
