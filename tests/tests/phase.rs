@@ -165,7 +165,7 @@ fn a_session_is_sent_on_from_outside() {
     let rules = format!("{first}{fine}{rest}");
     let daemon = stage.guard(&rules).daemon();
     assert_eq!(phase(&daemon, []).out(), "phases: setup, execution, review\n");
-    let script = "$guard phase review --session '' --socket $socket > said 2>&1; echo $? > code; mv code ready; \
+    let script = "sleep 1; $guard phase review --session '' --socket $socket > said 2>&1; echo $? > code; mv code ready; \
         while ! test -e go; do sleep 0.02; done; echo x >> allowed/fine";
     let job =
         support::run::Job::new(stage.agent(), stage.path()).args(["in", "fork", "exec", "/bin/sh", "-c", script]);

@@ -40,7 +40,7 @@ const UNIT: &str = "/etc/systemd/system/guard.service";
 /// A change of the policy's file, or SIGHUP, puts the policy in force anew, at once and whole: a bad one changes nothing
 /// and is reported. SIGUSR1 opens the file of --events anew, for whoever rotates it.
 #[derive(Args)]
-#[command(verbatim_doc_comment, after_help = SIGNALS)]
+#[command(after_help = SIGNALS)]
 pub struct Daemon {
     #[command(flatten)]
     common: Common,

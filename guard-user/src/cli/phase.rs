@@ -19,7 +19,6 @@ use crate::control::{self, Http};
 /// With --session, root sends any session into a phase, through the daemon's control API. Without a name, the policy's phases and
 /// where each session is are listed.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub struct Phase {
     /// The phase, by its name in the policy
     name: Option<String>,

@@ -39,7 +39,6 @@ const END_TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// A line on standard error tells of each verdict that is not `allow`, and one at the end sums up.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
 pub struct Run {
     #[command(flatten)]
     common: Common,
