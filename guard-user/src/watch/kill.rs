@@ -12,7 +12,7 @@ use super::{GRACE, Watch};
 const ROUNDS: usize = 16;
 
 impl Watch<'_> {
-    /// Ends a session, or one call of it; how many processes were killed by now.
+    /// Ends a session, or one call of it; how many of its processes that has ended by now.
     ///
     /// The calls' processes are kept from forking, executing and opening by the programs. An agent's own processes are not, so
     /// that their children may show up later: they are killed at the next ticks.
@@ -26,7 +26,7 @@ impl Watch<'_> {
             for call in calls {
                 self.mark_ended(tree, call);
             }
-            return Ok(self.kill_members(|member| member.tree == tree));
+            return Ok(self.kill_members(members, |member| member.tree == tree));
         };
         let known = self.trees.get(&tree).map(|tree| tree.calls.as_slice()).unwrap_or_default();
         let of_members = members.iter().map(|(_, member)| member.call);
@@ -39,7 +39,8 @@ impl Watch<'_> {
         };
         self.ending.insert(call, Instant::now());
         self.mark_ended(tree, call);
-        Ok(self.kill_members(|member| member.call == call))
+        let members = members.into_iter().filter(|(_, member)| member.call == call).collect();
+        Ok(self.kill_members(members, |member| member.call == call))
     }
 
     /// Has the programs stop whatever a call does next.
@@ -56,22 +57,22 @@ impl Watch<'_> {
         }
     }
 
-    /// Kills the members that are meant, those too that they fork meanwhile.
-    fn kill_members(&self, meant: impl Fn(&Member) -> bool) -> u64 {
+    /// Kills the `first` and all members that are meant, those too that they fork meanwhile. One that the programs were quicker to
+    /// kill counts like the others.
+    fn kill_members(&self, first: Vec<(u32, Member)>, meant: impl Fn(&Member) -> bool) -> u64 {
         let mut killed: HashSet<(u32, u64)> = HashSet::new();
         let mut count = 0;
+        let mut new = first;
         for _ in 0..ROUNDS {
-            let new: Vec<(u32, Member)> = self
-                .kernel
-                .members()
-                .filter(|(pid, member)| meant(member) && !killed.contains(&(*pid, member.start)))
-                .collect();
+            for (pid, member) in new {
+                let is_gone = || self.kernel.member(pid).is_none_or(|now| now.start != member.start);
+                count += u64::from(self.kill(pid, &member) || is_gone());
+                killed.insert((pid, member.start));
+            }
+            let members = self.kernel.members();
+            new = members.filter(|(pid, member)| meant(member) && !killed.contains(&(*pid, member.start))).collect();
             if new.is_empty() {
                 break;
-            }
-            for (pid, member) in new {
-                count += u64::from(self.kill(pid, &member));
-                killed.insert((pid, member.start));
             }
         }
         count
