@@ -26,8 +26,8 @@ const BEAT: u16 = 250;
 pub struct Shared {
     /// The names of what is marked.
     pub names: Names,
-    /// What is told to the watch.
-    pub refused: SyncSender<Record>,
+    /// What is told to the watch. In boxes, for the channel has its places from the start.
+    pub refused: SyncSender<Box<Record>>,
     /// Refusals that the watch had no room for.
     pub untold: AtomicU64,
     /// Some session enforces, whatever the policy's mode is.
@@ -70,7 +70,7 @@ pub enum End {
 impl Shared {
     /// With the policy in force.
     #[must_use]
-    pub fn new(policy: Arc<Compiled>, refused: SyncSender<Record>) -> Self {
+    pub fn new(policy: Arc<Compiled>, refused: SyncSender<Box<Record>>) -> Self {
         Self {
             names: Names::default(),
             refused,
@@ -163,7 +163,7 @@ impl Answerer {
     }
 
     fn tell(&self, tell: &OwnedFd, record: Record) {
-        if self.shared.refused.try_send(record).is_err() {
+        if self.shared.refused.try_send(Box::new(record)).is_err() {
             self.shared.untold.fetch_add(1, Ordering::Relaxed);
         }
         // Where its count is at its end, the watch has been woken up already.

@@ -50,7 +50,7 @@ pub struct Prevention {
     commands: Sender<Command>,
     wake: Arc<EventFd>,
     thread: Option<JoinHandle<()>>,
-    refused: Mutex<Receiver<Record>>,
+    refused: Mutex<Receiver<Box<Record>>>,
     told: AsyncFd<EventFd>,
     shared: Arc<Shared>,
     standing: Arc<Standing>,
@@ -139,7 +139,7 @@ impl Prevention {
 
     /// What was refused, one after the other.
     pub fn take(&self) -> Option<Record> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).try_recv().ok()
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).try_recv().ok().map(|record| *record)
     }
 
     /// Refusals since the last call that there was no room for.
