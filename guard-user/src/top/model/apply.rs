@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::meter::Meter;
 use super::object::{About, Use};
 use super::outcome::Outcome;
 use super::session::{Pid, Process, Session, Touched};
@@ -45,6 +46,25 @@ impl Tells {
     }
 }
 
+/// Takes from an event how often programs were executed, files opened and connections made.
+fn meter([execs, opens, connects]: [&mut Meter; 3], seen: &Seen<'_>, tells: Tells, time: u64) {
+    match tells {
+        Tells::Exec => execs.tick(time),
+        Tells::Open => opens.tick(time),
+        Tells::Connect => connects.tick(time),
+        Tells::Counted => {
+            for counted in &seen.counts {
+                match Tells::of(&counted.op) {
+                    Tells::Open => opens.tick_often(time, counted.count),
+                    Tells::Connect => connects.tick_often(time, counted.count),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 impl Model {
     /// Takes an event in.
     pub fn apply(&mut self, seen: &Seen<'_>) {
@@ -60,21 +80,7 @@ impl Model {
             return;
         }
         let Some(tree) = seen.tree.as_deref().and_then(|tree| u64::from_str_radix(tree, 16).ok()) else { return };
-        match tells {
-            Tells::Exec => self.execs.tick(time),
-            Tells::Open => self.opens.tick(time),
-            Tells::Connect => self.connects.tick(time),
-            Tells::Counted => {
-                for counted in &seen.counts {
-                    match Tells::of(&counted.op) {
-                        Tells::Open => self.opens.tick_often(time, counted.count),
-                        Tells::Connect => self.connects.tick_often(time, counted.count),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
+        meter([&mut self.execs, &mut self.opens, &mut self.connects], seen, tells, time);
         let outcome = seen.verdict.as_ref().and_then(Outcome::of);
         let rule = seen.verdict.as_ref().filter(|_| outcome.is_some()).and_then(|verdict| verdict.rule.as_deref());
         let rule = rule.map(|rule| self.word(rule));
@@ -222,6 +228,7 @@ struct Heard {
 impl Session {
     /// Takes from an event what it says of the session.
     fn see(&mut self, seen: &Seen<'_>, tells: Tells, time: u64) {
+        meter([&mut self.execs, &mut self.opens, &mut self.connects], seen, tells, time);
         self.last = self.last.max(time);
         if let Some(name) = seen.session.as_deref() {
             self.name(name);
@@ -242,18 +249,6 @@ impl Session {
             Tells::Control => {
                 if let Some(mode) = seen.mode.as_deref() {
                     self.enforce = Some(mode == "enforce");
-                }
-            }
-            Tells::Exec => self.execs.tick(time),
-            Tells::Open => self.opens.tick(time),
-            Tells::Connect => self.connects.tick(time),
-            Tells::Counted => {
-                for counted in &seen.counts {
-                    match Tells::of(&counted.op) {
-                        Tells::Open => self.opens.tick_often(time, counted.count),
-                        Tells::Connect => self.connects.tick_often(time, counted.count),
-                        _ => {}
-                    }
                 }
             }
             _ => {}
