@@ -9,6 +9,7 @@
 //!   programs run it in the kernel; `guard policy explain`, the tests and the fuzzer run the very same
 //!   code over the very same tables in user space.
 //!
+//! [`calls`] names the system calls that are judged once they have succeeded.
 //! [`address`] says where the kernel goes that is told to go somewhere.
 //! [`offsets`] says where the running kernel keeps what they read.
 //! [`words`] holds the words all of them use: operations, actions, scopes, backends.
@@ -16,6 +17,7 @@
 
 pub mod address;
 pub mod below;
+pub mod calls;
 pub mod event;
 pub mod mounts;
 pub mod offsets;

@@ -39,6 +39,14 @@ offsets! {
     task_pid = "task_struct.pid" required,
     /// Process id.
     task_tgid = "task_struct.tgid" required,
+    /// First of the threads that the thread traces, the latest before the others.
+    task_ptraced = "task_struct.ptraced" required,
+    /// What a traced thread hangs in that list by.
+    task_ptrace_entry = "task_struct.ptrace_entry" required,
+    /// Its process id in each of the namespaces that it has one in.
+    task_thread_pid = "task_struct.thread_pid" required,
+    /// How deep the innermost of these namespaces lies; 0 for the machine's own.
+    pid_level = "pid.level" required,
     /// Start in nanoseconds since boot.
     task_start = "task_struct.start_boottime" required,
     /// Address space.
@@ -141,6 +149,10 @@ offsets! {
     fs_pwd_mnt = "fs_struct.pwd.mnt" required,
     /// Directory entry of the working folder.
     fs_pwd_dentry = "fs_struct.pwd.dentry" required,
+    /// Mount of the root folder.
+    fs_root_mnt = "fs_struct.root.mnt" required,
+    /// Directory entry of the root folder.
+    fs_root_dentry = "fs_struct.root.dentry" required,
     /// The protocol's socket.
     socket_sk = "socket.sk" required,
     /// `SOCK_*`.
@@ -223,6 +235,11 @@ impl Settings {
         rename_has_flags: 0,
     };
 }
+
+/// Entry of the map of hooks with the `HOOK_*` bits in force.
+pub const HOOKS_IN_FORCE: u32 = 0;
+/// Entry with the [`Call`](crate::calls::Call)s that are judged once they have succeeded, a bit each.
+pub const CALLS_JUDGED: u32 = 1;
 
 /// Bit of the hooks in force: files are judged when they are opened or received.
 pub const HOOK_FILE: u32 = 1;

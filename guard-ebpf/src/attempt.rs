@@ -8,6 +8,9 @@
 //! have been put. A file's two names are compared by their verdicts, a folder's by what [`guard_common::below`] says of
 //! its inside.
 //!
+//! Where no hook is asked, the call is judged once it has succeeded ([`crate::called`]), perhaps by the names that it was
+//! [given](crate::given).
+//!
 //! The steps are functions of their own to the verifier, as in [`crate::exec`], called one after the other so that their
 //! stacks don't add up.
 
@@ -21,7 +24,7 @@ use crate::kernel::{self, is_folder, masked, read_or_zero};
 use crate::maps::{offset, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
-use crate::{act, emit, names, pipe, tree};
+use crate::{act, emit, given, names, pipe, tree};
 
 /// Operations that are judged here.
 const OPS: u32 = 16;
@@ -93,6 +96,12 @@ pub fn begin(slot: u32, how: How, op: Op) {
     begin_attempt(slot, how as u32, op as u32);
 }
 
+/// The same, by their numbers.
+#[inline(always)]
+pub fn begin_numbered(slot: u32, how: u32, op: u32) {
+    begin_attempt(slot, how, op);
+}
+
 /// See [`begin`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -123,6 +132,12 @@ pub fn on(slot: u32, which: u32, dentry: u64, mnt: u64) {
 #[inline(always)]
 pub fn on_path(slot: u32, which: u32, path: u64) {
     on(slot, which, read_or_zero(path, offset!(path_dentry)), read_or_zero(path, offset!(path_mnt)));
+}
+
+/// The same of what a file shows.
+#[inline(always)]
+pub fn on_file(slot: u32, which: u32, file: u64) {
+    on(slot, which, read_or_zero(file, offset!(file_dentry)), read_or_zero(file, offset!(file_mnt)));
 }
 
 /// Names the process that it is attempted on, and the signal.
@@ -170,7 +185,7 @@ extern "C" fn judge_object(slot: u32, which: u32, ops: u32, noted: u32) -> u32 {
     if !path.unknown() {
         verdict::add_path(slot, path.start(), INTO_OBJECT);
     }
-    let more = names::may_be_more(mnt, path);
+    let more = !given::climbs(slot) && names::may_be_more(mnt, path);
     // In its first moments the mounts that a session began with are not known: there the path is one of the names.
     let settled = more && settled(slot);
     if !more || settled {
@@ -250,6 +265,12 @@ pub fn judge_move(slot: u32, from: u32, to: u32) {
         look_inside(slot, to);
         compare_insides(slot, from, to);
     }
+    compare(slot, from, to);
+}
+
+/// The same of what is taken for a file: what its inside may hold is not looked at.
+#[inline(always)]
+pub fn judge_move_of_file(slot: u32, from: u32, to: u32) {
     compare(slot, from, to);
 }
 
@@ -365,6 +386,12 @@ pub fn conclude(slot: u32) -> bool {
     conclude_attempt(slot, Backend::Lsm as u32) != 0
 }
 
+/// The same, where it is too late to refuse: who is denied is killed.
+#[inline(always)]
+pub fn conclude_late(slot: u32) {
+    conclude_attempt(slot, Backend::Signal as u32);
+}
+
 /// See [`conclude`].
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -428,13 +455,13 @@ pub fn simple_file(slot: u32, how: How, op: Op, file: u64) -> bool {
 #[inline(always)]
 pub fn late_file(slot: u32, how: How, op: Op, file: u64) {
     judge_file(slot, how, op, file);
-    conclude_attempt(slot, Backend::Signal as u32);
+    conclude_late(slot);
 }
 
 /// Judges an attempt on what a file shows.
 #[inline(always)]
 fn judge_file(slot: u32, how: How, op: Op, file: u64) {
     begin(slot, how, op);
-    on(slot, OLD, read_or_zero(file, offset!(file_dentry)), read_or_zero(file, offset!(file_mnt)));
+    on_file(slot, OLD, file);
     judge(slot, OLD, bit(op), 0);
 }

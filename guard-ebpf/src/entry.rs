@@ -18,9 +18,9 @@ use crate::lsm::asked;
 use crate::maps::{offset, setting};
 
 /// `RENAME_EXCHANGE` (`include/uapi/linux/fs.h`).
-const RENAME_EXCHANGE: u32 = 2;
+pub const RENAME_EXCHANGE: u64 = 2;
 /// What an entry that takes the place of a name comes to there: its content was not written to this name.
-const ARRIVES: u32 = bit(Op::Create) | bit(Op::Write);
+pub const ARRIVES: u32 = bit(Op::Create) | bit(Op::Write);
 
 /// `path_mknod(dir, dentry, mode, dev)`.
 #[inline(always)]
@@ -83,7 +83,7 @@ pub fn linking(ctx: &LsmContext) -> i32 {
 pub fn renaming(ctx: &LsmContext) -> i32 {
     asked(|slot, _| {
         let has_flags = setting(core::mem::offset_of!(Settings, rename_has_flags)) != 0;
-        let exchange = has_flags && argument(ctx, 4) as u32 & RENAME_EXCHANGE != 0;
+        let exchange = has_flags && argument(ctx, 4) & RENAME_EXCHANGE != 0;
         attempt::begin(slot, if exchange { How::Exchange } else { How::Rename }, Op::Rename);
         on_entry(slot, OLD, ctx, 0);
         on_entry(slot, NEW, ctx, 2);

@@ -24,7 +24,7 @@ const FMODE_READ: u32 = 1;
 /// `FMODE_WRITE`.
 const FMODE_WRITE: u32 = 2;
 /// `FMODE_CREATED`: this open created the file.
-const FMODE_CREATED: u32 = 1 << 20;
+pub const FMODE_CREATED: u32 = 1 << 20;
 /// The open truncates the file.
 pub const O_TRUNC: u32 = 0o1000;
 

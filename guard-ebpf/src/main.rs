@@ -1,6 +1,6 @@
 //! guard's kernel programs: the entry points. What they do is in the rooms.
 //!
-//! A record's way: hook -> who ([`tree`], [`group`]) -> what ([`exec`], [`file`], [`inherited`], [`net`], [`entry`], [`target`], by [`path`]) -> [`verdict`]
+//! A record's way: hook -> who ([`tree`], [`group`]) -> what ([`exec`], [`file`], [`inherited`], [`net`], [`entry`], [`target`], [`called`], by [`path`]) -> [`verdict`]
 //! -> [`act`] -> [`emit`]. The verdict is decided and carried out before anything is told, so a full ring buffer
 //! never changes one.
 #![no_std]
@@ -14,10 +14,12 @@
 
 mod act;
 mod attempt;
+mod called;
 mod emit;
 mod entry;
 mod exec;
 mod file;
+mod given;
 mod group;
 mod inherited;
 mod kernel;
@@ -59,6 +61,16 @@ fn on_exit(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sys_exit")]
 fn on_sys_exit(ctx: BtfTracePointContext) -> i32 {
     syscall::returned(&ctx)
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+fn on_call(ctx: BtfTracePointContext) -> i32 {
+    called::returned(&ctx)
+}
+
+#[btf_tracepoint(function = "signal_generate")]
+fn on_signal(ctx: BtfTracePointContext) -> i32 {
+    target::signalled(&ctx)
 }
 
 #[btf_tracepoint(function = "cgroup_mkdir")]

@@ -4,10 +4,11 @@ use core::arch::asm;
 
 use aya_ebpf::btf_maps::{self, ArrayOfMaps};
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
+use guard_common::calls::Call;
 use guard_common::event::{MAX_ARGV, MAX_LABEL};
 use guard_common::mounts::{MountKey, MountPoint};
-use guard_common::offsets::{HOOK_SLOTS, Settings};
+use guard_common::offsets::{CALLS_JUDGED, HOOK_SLOTS, HOOKS_IN_FORCE, Settings};
 use guard_common::table::{MAX_BLOCKS, Words};
 use guard_common::tree::{Connection, Doomed, Home, Id, KnownClasses, Member, Pipe, PipeKey, Places};
 use guard_common::walk::{Walk, Who};
@@ -92,9 +93,14 @@ pub static VERDICTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub static BULK: RingBuf = RingBuf::with_byte_size(1 << 23, 0);
 
-/// Which security hooks are in force, `HOOK_*` bits. User space sets it once they are attached.
+/// Which security hooks are in force, and which calls are judged for want of one: [`HOOKS_IN_FORCE`] and [`CALLS_JUDGED`]. User
+/// space sets it once they are attached.
 #[map]
-pub static HOOKS: Array<u32> = Array::with_max_entries(1, 0);
+pub static HOOKS: Array<u32> = Array::with_max_entries(2, 0);
+
+/// The program that judges calls that have succeeded, where there are some to be judged.
+#[map]
+pub static CALLED: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// Control groups whose processes are all guarded, by their number in the unified hierarchy. Preallocated: an entry can be
 /// made where the kernel holds its locks.
@@ -149,7 +155,8 @@ pub fn verdict_wake() -> u64 {
 
 /// Programs that need working memory.
 pub const PROGRAMS: u32 = 4;
-/// Slot of the `sys_exit` program.
+/// Slot of what looks at system calls: of the programs on `sys_exit`, which run one after the other, and of that for a signal
+/// that a call sends.
 pub const SLOT_SYSCALL: u32 = 0;
 /// Slot of the exec program.
 pub const SLOT_EXEC: u32 = 1;
@@ -181,6 +188,10 @@ pub struct Work {
     pub tree: Id,
     /// Who is judged, as far as rules ask.
     pub who: Who,
+    /// A call that has succeeded.
+    pub called: crate::called::Called,
+    /// A name as a call was given it.
+    pub given: crate::given::Given,
     /// The walk up a path.
     pub climb: crate::path::Climb,
     /// The search for a file's other names.
@@ -275,7 +286,19 @@ pub fn add(number: *mut u64, value: u64) {
 /// Whether a security hook of these `HOOK_*` is in force, so that what it judges is judged there.
 #[inline(always)]
 pub fn hooked(hook: u32) -> bool {
-    HOOKS.get(0).is_some_and(|hooks| *hooks & hook != 0)
+    HOOKS.get(HOOKS_IN_FORCE).is_some_and(|hooks| *hooks & hook != 0)
+}
+
+/// Whether calls of a kind are judged once they have succeeded.
+#[inline(always)]
+pub fn judged_late(call: Call) -> bool {
+    calls_judged() & call.bit() != 0
+}
+
+/// The kinds of calls that are judged once they have succeeded, a bit each.
+#[inline(always)]
+pub fn calls_judged() -> u32 {
+    HOOKS.get(CALLS_JUDGED).copied().unwrap_or(0)
 }
 
 /// The working memory of a slot.

@@ -12,13 +12,14 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use guard_common::tree::COUNT_PATH_UNRESOLVED;
 use guard_common::walk::MAX_TEXT;
 
+use crate::given::Given;
 use crate::kernel::{masked, read, read_or_zero};
 use crate::maps::{count, offset, work};
 
 /// Folders and mounts a path may lead through; deeper ones are not resolved.
 const MAX_STEPS: u32 = 96;
 /// `NAME_MAX`.
-const MAX_NAME: u32 = 255;
+pub const MAX_NAME: u32 = 255;
 /// `MNT_NS_INTERNAL` is `ERR_PTR(-EINVAL)`; any value this high is an error, not a namespace.
 const MIN_ERROR: u64 = u64::MAX - 4095;
 
@@ -125,9 +126,16 @@ pub struct Climb {
     leaf: u32,
     /// Not 0: stay in the filesystem.
     inner: u32,
+    /// Names that are passed by, not written, for as many `..` ask to.
+    skip: u32,
+    /// Padding.
+    _pad: u32,
+    /// The folder above which `..` does not lead.
+    floor: u64,
 }
 
-/// Writes the path and returns the bits of a [`Resolved`].
+/// Writes the path and returns the bits of a [`Resolved`]. Where a call was [given](crate::given) a name, that is there
+/// already, and the path goes in front of it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn resolve_path(slot: u32, dentry: u64, mnt: u64, inner: u32) -> u32 {
@@ -137,9 +145,24 @@ extern "C" fn resolve_path(slot: u32, dentry: u64, mnt: u64, inner: u32) -> u32 
     if inner == 0 && read_or_zero::<u64>(root, offset!(dentry_parent)) != root {
         bits |= PARTIAL;
     }
-    let climb =
-        Climb { dentry, mount: mnt - offset!(mount_mnt), root, position: MAX_TEXT as u32, bits, leaf: 0, inner };
     // SAFETY: the slot has one user, as throughout this function.
+    let Given { len, leaf, skip, floor, .. } = unsafe { (*work).given };
+    if len > MAX_TEXT as u32 {
+        return Resolved::NOTHING.0;
+    }
+    let climb = Climb {
+        dentry,
+        mount: mnt - offset!(mount_mnt),
+        root,
+        position: MAX_TEXT as u32 - len,
+        bits,
+        leaf,
+        inner,
+        skip,
+        _pad: 0,
+        floor,
+    };
+    // SAFETY: as above.
     unsafe { (*work).climb = climb };
     let mut step = 0;
     while step < MAX_STEPS {
@@ -168,6 +191,9 @@ extern "C" fn climb_step(slot: u32) -> u32 {
     let Some(work) = work(slot) else { return 1 };
     // SAFETY: the slot has one user; the caller holds no reference across this call.
     let (climb, text) = unsafe { (&mut (*work).climb, &mut (*work).walk.text) };
+    if climb.dentry == climb.floor {
+        climb.skip = 0;
+    }
     if climb.inner == 0 && climb.dentry == climb.root {
         return over_mount(climb);
     }
@@ -182,6 +208,11 @@ extern "C" fn climb_step(slot: u32) -> u32 {
             climb.bits = climb.bits & !UNKNOWN | PATHLESS;
         }
         return 1;
+    }
+    if climb.skip != 0 {
+        climb.skip -= 1;
+        climb.dentry = parent;
+        return 0;
     }
     let len = (hash_len >> 32) as u32;
     if len == 0 || len > MAX_NAME || len + 1 > climb.position {

@@ -15,16 +15,13 @@ use guard_common::words::{Action, Op};
 
 use crate::kernel::{self, masked, read, read_or_zero};
 use crate::maps::{MEMBERS, PIPES, count, fence, offset};
+use crate::net::{AF_INET, AF_INET6, AF_UNIX};
 use crate::verdict::{self, Verdict};
 
 /// Pipes that a chain of programs is followed through.
 const MAX_CHAIN: u32 = 4;
 /// Ancestors that may have what they got from the network written into a pipe.
 const MAX_ANCESTORS: u32 = 3;
-/// `AF_UNIX`, `AF_INET`, `AF_INET6`.
-const AF_UNIX: u16 = 1;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// Whether some rule of the policy in place `table` asks where standard input comes from.
 #[inline(always)]

@@ -3,7 +3,7 @@
 //! The kernel's own count is taken, which it raises as the other side acknowledges (`net/ipv4/tcp_input.c:tcp_snd_una_update`),
 //! so it makes no difference by which call something was sent, through `io_uring` or from a file. Who connects is known
 //! where addresses are judged ([`crate::net`]), in his own name; from there on the kernel tells of that connection alone,
-//! wherever it happens to be. Others cost a look-up when they are made.
+//! wherever it happens to be. Of the making of others the program is told as well: a comparison each time, and once a look-up.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{

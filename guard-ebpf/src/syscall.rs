@@ -13,10 +13,10 @@ use guard_common::tree::MEMBER_NETWORK;
 use crate::file::O_TRUNC;
 use crate::kernel::{self, read_or_zero};
 use crate::maps::{SLOT_SYSCALL, hooked, offset, slot};
-use crate::{act, file, net, socket, tree};
+use crate::{act, called, file, net, socket, tree};
 
 /// `TS_COMPAT`: the call came by the 32-bit entry, also from a 64-bit program (`arch/x86/include/asm/thread_info.h`).
-const TS_COMPAT: u32 = 2;
+pub const TS_COMPAT: u32 = 2;
 /// `EINPROGRESS`: a connection is on its way.
 const EINPROGRESS: i64 = 115;
 
@@ -99,7 +99,8 @@ pub fn returned(ctx: &BtfTracePointContext) -> i32 {
     let result: i64 = ctx.arg(1);
     // SAFETY: a BTF-typed argument of the tracepoint: the verifier checks the member and the load cannot fault.
     let number = unsafe { (*regs).orig_rax };
-    if interest_64(number) == Interest::None && interest_32(number) == Interest::None {
+    let judged = called::may_be_judged(number);
+    if !judged && interest_64(number) == Interest::None && interest_32(number) == Interest::None {
         return 0;
     }
     if result < 0 && result != -EINPROGRESS {
@@ -151,6 +152,9 @@ pub fn returned(ctx: &BtfTracePointContext) -> i32 {
         }
         Interest::Piped if member.flags & MEMBER_NETWORK != 0 => net::has_pipe(slot, &member, task),
         _ => {}
+    }
+    if judged && result >= 0 {
+        called::go_on(ctx);
     }
     0
 }

@@ -4,20 +4,30 @@
 //! process that asks.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::programs::{FExitContext, LsmContext};
+use aya_ebpf::programs::{BtfTracePointContext, FExitContext, LsmContext};
 use guard_common::below::bit;
+use guard_common::calls::Call;
 use guard_common::tree::Member;
 use guard_common::words::{How, Op, Scope};
 
 use crate::attempt::{self, EXECUTABLE, NEW, OLD};
-use crate::kernel::{self, argument, read, read_or_zero};
+use crate::kernel::{self, argument, masked, read, read_or_zero};
 use crate::lsm::asked;
-use crate::maps::{OWN_MAPS, offset};
+use crate::maps::{OWN_MAPS, SLOT_SYSCALL, judged_late, offset, slot};
 use crate::{act, tree};
 
 /// `PTRACE_MODE_ATTACH` (`include/linux/ptrace.h`): to trace it, to read and write its memory, to take its descriptors. What
 /// `/proc` shows of a process is asked for without.
 const PTRACE_MODE_ATTACH: u32 = 2;
+/// `SEND_SIG_NOINFO` and `SEND_SIG_PRIV`: there is nothing to read (`include/linux/sched/signal.h`).
+const LAST_SPECIAL: u64 = 1;
+/// Offset of `si_code` in `siginfo_t`, of which the kernel's own begins with the same (`include/uapi/asm-generic/siginfo.h`).
+const SI_CODE_AT: u64 = 8;
+/// `SI_USER`: sent by kill(2).
+const SI_USER: i32 = 0;
+/// `SI_TIMER`, `SI_MESGQ`, `SI_ASYNCIO` and `SI_SIGIO`, in this order downwards.
+const SI_TIMER: i32 = -2;
+const SI_SIGIO: i32 = -5;
 /// `MS_REMOUNT`, `MS_BIND` and `MS_MOVE` (`include/uapi/linux/mount.h`).
 const MS_REMOUNT: u64 = 32;
 const MS_BIND: u64 = 4096;
@@ -45,11 +55,50 @@ pub fn signalling(ctx: &LsmContext) -> i32 {
         }
         attempt::begin(slot, How::Kill, Op::Signal);
         attempt::on_process(slot, tgid, signal as u32);
-        judge_executable(slot, task, Op::Signal)
+        refuse_by_executable(slot, task, Op::Signal)
     })
 }
 
-/// `ptrace_access_check(child, mode)`. Within its tree a process may do so, but not what the model asked for to the agent.
+/// `signal_generate(sig, info, task, group, result)`, which fires for each process that a signal is for, where no hook is
+/// asked (`kernel/signal.c:__send_signal_locked`). The target's signals are locked, interrupts off: what is sent to the sender
+/// waits until they are on again (`kernel/trace/bpf_trace.c:bpf_send_signal_common`).
+#[inline(always)]
+pub fn signalled(ctx: &BtfTracePointContext) -> i32 {
+    let Some(member) = tree::member(kernel::tgid()) else { return 0 };
+    let info = argument(ctx, 1);
+    if info <= LAST_SPECIAL || is_kernels(read_or_zero(info, SI_CODE_AT)) || !judged_late(Call::Kill) {
+        return 0;
+    }
+    let task = argument(ctx, 2);
+    let tgid: u32 = read_or_zero(task, offset!(task_tgid));
+    if tree::member(tgid).is_some_and(|target| target.tree == member.tree) {
+        return 0;
+    }
+    let slot = slot(SLOT_SYSCALL);
+    attempt::begin(slot, How::Kill, Op::Signal);
+    attempt::on_process(slot, tgid, argument(ctx, 0) as u32);
+    judge_executable(slot, task, Op::Signal as u32);
+    attempt::conclude_late(slot);
+    0
+}
+
+/// Whether the kernel sends a signal with this `si_code` by itself, perhaps while some other process runs
+/// (`include/uapi/asm-generic/siginfo.h`). What sigqueue(3) sends with such a code is taken for the kernel's.
+#[inline(always)]
+fn is_kernels(code: i32) -> bool {
+    code > SI_USER || (SI_SIGIO..=SI_TIMER).contains(&code)
+}
+
+/// Whether a member may attach to process `tgid` whatever the policy says: within its tree, but not what the model asked for to
+/// the agent.
+#[inline(always)]
+pub fn may_attach(member: &Member, tgid: u32) -> bool {
+    let harness = Scope::Harness as u8;
+    let own = |target: Member| target.tree == member.tree && (member.scope == harness || target.scope != harness);
+    tgid == kernel::tgid() || tree::member(tgid).is_some_and(own)
+}
+
+/// `ptrace_access_check(child, mode)`.
 #[inline(always)]
 pub fn attaching(ctx: &LsmContext) -> i32 {
     if ctx.arg::<u32>(1) & PTRACE_MODE_ATTACH == 0 {
@@ -58,14 +107,12 @@ pub fn attaching(ctx: &LsmContext) -> i32 {
     asked(|slot, member| {
         let task = argument(ctx, 0);
         let tgid: u32 = read_or_zero(task, offset!(task_tgid));
-        let harness = Scope::Harness as u8;
-        let own = |target: Member| target.tree == member.tree && (member.scope == harness || target.scope != harness);
-        if tgid == kernel::tgid() || tree::member(tgid).is_some_and(own) {
+        if may_attach(member, tgid) {
             return false;
         }
         attempt::begin(slot, How::Attach, Op::Ptrace);
         attempt::on_process(slot, tgid, 0);
-        judge_executable(slot, task, Op::Ptrace)
+        refuse_by_executable(slot, task, Op::Ptrace)
     })
 }
 
@@ -73,21 +120,25 @@ pub fn attaching(ctx: &LsmContext) -> i32 {
 #[inline(always)]
 pub fn mounting(ctx: &LsmContext) -> i32 {
     asked(|slot, _| {
-        let flags = argument(ctx, 3);
-        let how = if flags & MS_REMOUNT != 0 {
-            How::Mount
-        } else if flags & MS_BIND != 0 {
-            How::Bind
-        } else if flags & MS_MOVE != 0 {
-            How::MoveMount
-        } else {
-            How::Mount
-        };
-        attempt::begin(slot, how, Op::Mount);
+        attempt::begin(slot, how_mounted(argument(ctx, 3)), Op::Mount);
         attempt::on_path(slot, OLD, argument(ctx, 1));
         attempt::judge(slot, OLD, bit(Op::Mount), 0);
         attempt::conclude(slot)
     })
+}
+
+/// What mount(2) does with these flags (`fs/namespace.c:path_mount`).
+#[inline(always)]
+pub fn how_mounted(flags: u64) -> How {
+    if flags & MS_REMOUNT != 0 {
+        How::Mount
+    } else if flags & MS_BIND != 0 {
+        How::Bind
+    } else if flags & MS_MOVE != 0 {
+        How::MoveMount
+    } else {
+        How::Mount
+    }
 }
 
 /// `move_mount(from, to)`: a mount of the new kind is put somewhere, or taken elsewhere.
@@ -242,25 +293,30 @@ pub fn opening_map(ctx: &LsmContext) -> i32 {
     })
 }
 
-/// Judges what has no path of its own by the executable of the current process.
+/// Refuses what has no path of its own by the executable of the current process.
 #[inline(always)]
 fn by_itself(slot: u32, how: How, op: Op) -> bool {
     attempt::begin(slot, how, op);
-    judge_executable(slot, kernel::current(), op)
+    refuse_by_executable(slot, kernel::current(), op)
 }
 
-/// Judges an attempt by the executable of a process.
+/// Judges an attempt by the executable of a process, and says whether it is refused.
 #[inline(always)]
-fn judge_executable(slot: u32, task: u64, op: Op) -> bool {
-    let file = executable(task);
-    attempt::on(slot, OLD, read_or_zero(file, offset!(file_dentry)), read_or_zero(file, offset!(file_mnt)));
-    attempt::judge(slot, OLD, bit(op), EXECUTABLE);
+fn refuse_by_executable(slot: u32, task: u64, op: Op) -> bool {
+    judge_executable(slot, task, op as u32);
     attempt::conclude(slot)
+}
+
+/// Judges an attempt, of this number in [`Op`], by the executable of a process.
+#[inline(always)]
+pub fn judge_executable(slot: u32, task: u64, op: u32) {
+    attempt::on_file(slot, OLD, executable(task));
+    attempt::judge(slot, OLD, 1 << masked(op, u32::BITS - 1), EXECUTABLE);
 }
 
 /// The file that a process was made of; 0 of the kernel's own.
 #[inline(always)]
-fn executable(task: u64) -> u64 {
+pub fn executable(task: u64) -> u64 {
     let mm: u64 = read_or_zero(task, offset!(task_mm));
     if mm == 0 { 0 } else { read_or_zero(mm, offset!(mm_exe_file)) }
 }

@@ -189,7 +189,7 @@ fn open(by: By, file: &Path, flags: i32) -> io::Result<OwnedFd> {
             uring(&opcode::OpenAt2::new(types::Fd(libc::AT_FDCWD), path.as_ptr(), &raw const how).build())?.into()
         }
         By::UringFixed | By::UringChain => return Err(io::ErrorKind::Unsupported.into()),
-        By::Compat => compat_open(&path, flags)?,
+        By::Compat => compat(COMPAT_OPEN, &path, flags)?,
         By::OPath => {
             let held = call(libc::SYS_openat, [at, name, libc::O_PATH.into(), 0])?;
             let again = CString::new(format!("/proc/self/fd/{held}"))?;
@@ -261,9 +261,12 @@ fn uring_in(ring: &mut IoUring, entry: &Entry) -> io::Result<i32> {
     if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
 }
 
+/// open(2) among the 32-bit calls (`arch/x86/entry/syscalls/syscall_32.tbl`).
+const COMPAT_OPEN: i64 = 5;
+
+/// A 32-bit call with a path and a number.
 #[cfg(target_arch = "x86_64")]
-fn compat_open(path: &CString, flags: i32) -> io::Result<libc::c_long> {
-    const OPEN: i64 = 5;
+pub fn compat(call: i64, path: &CString, number: i32) -> io::Result<libc::c_long> {
     let bytes = path.as_bytes_with_nul();
     // A 32-bit call takes 32-bit addresses, so the path has to lie low.
     // SAFETY: a new mapping, wherever there is room below 2 GiB.
@@ -290,8 +293,8 @@ fn compat_open(path: &CString, flags: i32) -> io::Result<libc::c_long> {
             "int 0x80",
             "xchg rbx, {path}",
             path = inout(reg) low as i64 => _,
-            inlateout("rax") OPEN => result,
-            in("rcx") i64::from(flags),
+            inlateout("rax") call => result,
+            in("rcx") i64::from(number),
             in("rdx") i64::from(MODE),
             out("r8") _, out("r9") _, out("r10") _, out("r11") _,
         );
@@ -300,7 +303,7 @@ fn compat_open(path: &CString, flags: i32) -> io::Result<libc::c_long> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn compat_open(_path: &CString, _flags: i32) -> io::Result<libc::c_long> {
+pub fn compat(_call: i64, _path: &CString, _number: i32) -> io::Result<libc::c_long> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

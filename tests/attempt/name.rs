@@ -13,6 +13,11 @@ use clap::Subcommand;
 use io_uring::{IoUring, opcode, squeue, types};
 use nix::sys::stat::{Mode, SFlag, mknod};
 
+use crate::file::compat;
+
+/// unlink(2) among the 32-bit calls (`arch/x86/entry/syscalls/syscall_32.tbl`).
+const COMPAT_UNLINK: i64 = 10;
+
 /// What is done.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Change {
@@ -40,6 +45,9 @@ pub enum Change {
         /// Through `io_uring`.
         #[arg(long)]
         uring: bool,
+        /// By a 32-bit call.
+        #[arg(long, conflicts_with = "uring")]
+        compat: bool,
         /// The file.
         file: PathBuf,
     },
@@ -99,8 +107,9 @@ impl Change {
             Self::Mkdir { folder } => fs::create_dir(folder),
             Self::Make { kind, name } => make(kind, name),
             Self::MakeLater { folder, name } => make_later(folder, name),
-            Self::Unlink { uring: false, file } => fs::remove_file(file),
-            Self::Unlink { uring: true, file } => {
+            Self::Unlink { compat: true, file, .. } => compat(COMPAT_UNLINK, &path(file)?, 0).map(drop),
+            Self::Unlink { uring: false, file, .. } => fs::remove_file(file),
+            Self::Unlink { uring: true, file, .. } => {
                 let file = path(file)?;
                 by_uring(&opcode::UnlinkAt::new(HERE, file.as_ptr()).build())
             }

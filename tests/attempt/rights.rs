@@ -144,12 +144,10 @@ fn attach(by: Attaching, pid: i32) -> io::Result<()> {
         Attaching::Memory => {
             let mut byte = [0_u8];
             let here = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
-            // An address that is certainly not there: who may not look is told so before.
-            let there = libc::iovec { iov_base: std::ptr::without_provenance_mut(8), iov_len: 1 };
+            let there = libc::iovec { iov_base: std::ptr::without_provenance_mut(first_byte(pid)?), iov_len: 1 };
             // SAFETY: one vector each, the own one of a byte that is there.
             let read = unsafe { libc::process_vm_readv(pid, &raw const here, 1, &raw const there, 1, 0) };
-            let error = io::Error::last_os_error();
-            if read >= 0 || error.raw_os_error() == Some(libc::EFAULT) { Ok(()) } else { Err(error) }
+            if read >= 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         }
         Attaching::ProcMem => std::fs::File::open(format!("/proc/{pid}/mem")).map(drop),
         Attaching::Descriptor => {
@@ -160,6 +158,13 @@ fn attach(by: Attaching, pid: i32) -> io::Result<()> {
             zero(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process, 1, 0) })
         }
     }
+}
+
+/// Where the memory of a process begins.
+fn first_byte(pid: i32) -> io::Result<usize> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let begin = maps.split('-').next().and_then(|begin| usize::from_str_radix(begin, 16).ok());
+    begin.ok_or_else(|| io::Error::other("it has no memory"))
 }
 
 /// Commands of bpf(2) (`include/uapi/linux/bpf.h:enum bpf_cmd`).

@@ -35,8 +35,8 @@ const ROUNDS: u32 = 5;
 /// The last kernel known that does not show the results of `io_uring`; 6.18 does.
 const BLIND: (u32, u32) = (6, 12);
 
-/// Rules about operations that only the security hooks see: they may decide before a way gets to what it is after.
-const HOOKED: [&str; 3] = ["powers", "changes", "devices"];
+/// Rules about what ways are gone by: they may decide before one gets to what it is after.
+const MEANS: [&str; 3] = ["powers", "changes", "devices"];
 
 /// What came of a way.
 #[derive(Clone, Debug)]
@@ -79,11 +79,8 @@ impl Suite {
             nix::mount::mount(Some("none"), &place, Some("tmpfs"), flags, Some("mode=755"))?;
         }
         let fill = |text: &str| text.replace("{arena}", &scratch.path().display().to_string());
-        let mut policy = fill(include_str!("policy.toml"));
+        let policy = fill(include_str!("policy.toml"));
         let column = column(&scratch, &policy)?;
-        if column == Column::Lsm {
-            policy += &fill(include_str!("lsm.toml"));
-        }
         let events = scratch.join("seen.jsonl");
         let guard = Guard::new(&scratch, &policy).patient(LOADING).unrecorded().flag("--events").flag(&events);
         let guard = guard.flag("--verdict-ring").flag((16 << 20).to_string());
@@ -231,8 +228,7 @@ impl Suite {
             let rule = event["verdict"]["rule"].as_str().unwrap_or_default();
             // A move is held against all that the name means, whatever the way is after.
             let moves = event["new_path"].is_string();
-            let by_hooks = self.column == Column::Lsm && (HOOKED.contains(&rule) || moves);
-            rule == way.rule || by_hooks || event["path"].is_null() && event["addr"].is_null()
+            rule == way.rule || moves || MEANS.contains(&rule) || event["path"].is_null() && event["addr"].is_null()
         };
         if let Some(other) = told.first().filter(|_| !told.iter().any(|event| meant(&event))) {
             return Found::Nothing(format!("decided by another rule than {}: {other}", way.rule));

@@ -69,8 +69,6 @@ impl Ground {
         let started = Instant::now();
         let kernel = Kernel::this();
         let guard = Guard::of(&scratch, policy.clone()).patient(LOADING);
-        // Without security hooks most of what is denied to names, processes and rights is not seen.
-        let guard = if kernel.prevents() { guard } else { guard.flag("--degrade") };
         let guard = guard.standing(&scratch.join("bpf/guard"));
         let daemon = guard.daemon();
         let loading = started.elapsed();
@@ -104,9 +102,21 @@ impl Ground {
         self.stopped(rule, job, self.kernel.prevents())
     }
 
-    /// An attempt on a name, a process or on rights that this rule denies: refused where the kernel asks before, else neither
-    /// hindered nor told. The event, where there is one.
+    /// An attempt on a name, a process or on rights that this rule denies: refused where the kernel asks before, else contained;
+    /// the event.
     pub fn held<S: AsRef<OsStr>>(
+        &self,
+        rule: &str,
+        place: &Path,
+        how: &str,
+        words: impl IntoIterator<Item = S>,
+    ) -> Value {
+        self.stopped(rule, &job(place, words), self.kernel.asks(how))
+    }
+
+    /// The same of one that a call's end does not show: where the kernel does not ask before, it is neither hindered nor told.
+    /// The event, where there is one.
+    pub fn held_if_asked<S: AsRef<OsStr>>(
         &self,
         rule: &str,
         place: &Path,

@@ -27,7 +27,6 @@ fn processes(ground: &Ground) {
     for (how, words) in [("kill", &["kill"][..]), ("attach", &["attach"]), ("attach", &["attach", "--by", "memory"])]
     {
         let event = ground.held("self-process", disk, how, words.iter().copied().chain([pid.as_str()]));
-        let event = event.expect("the kernel asks");
         assert_eq!((&event["target"], text(&event, "/how")), (&ground.daemon.pid().into(), how), "{event}");
     }
     weigh(ground, &pid);
@@ -91,8 +90,7 @@ fn maps(ground: &Ground) {
     });
     assert!(told.count() >= MAPS.len(), "{events}");
     // The maps of others, its own among them, are nobody's business.
-    let event = ground.held("self-process", disk, "bpf", ["detach"]);
-    assert!(event.is_some());
+    let _event = ground.held("self-process", disk, "bpf", ["detach"]);
     let Guarded { done, .. } = ground.attempt(disk, ["bpf"]);
     assert_eq!(done.code(), 0, "{}", done.err());
 }

@@ -117,12 +117,18 @@ fn in_memory(ground: &Ground) {
     ] {
         // As a program with a path it may.
         ground.allowed(disk, ["exec", "./attempt"].iter().chain(words));
-        unknown(ground.held(rule, disk, how, in_memory.iter().chain(words)).as_ref());
+        let words = in_memory.iter().chain(words);
+        let event = if how == "setuid" {
+            ground.held_if_asked(rule, disk, how, words)
+        } else {
+            Some(ground.held(rule, disk, how, words))
+        };
+        unknown(event.as_ref());
     }
     for (how, words) in [("kill", &["kill"][..]), ("attach", &["attach"])] {
         let victim = rights::victim_in_memory(disk);
         let pid = victim.pid().to_string();
-        unknown(ground.held("self-process", disk, how, words.iter().copied().chain([pid.as_str()])).as_ref());
+        unknown(Some(&ground.held("self-process", disk, how, words.iter().copied().chain([pid.as_str()]))));
     }
     ground.reload(RELOADED[0]);
 }

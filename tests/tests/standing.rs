@@ -361,3 +361,31 @@ fn a_daemon_that_lives_keeps_its_own() {
     ground.enforces();
     assert_eq!(gaps(&first.stop().events).len(), 0);
 }
+
+/// What calls have done is judged by a program that another goes on with, and the kernel keeps that only as long as it is pinned.
+#[test]
+fn what_calls_have_done_is_judged_on() {
+    let ground = Ground::new();
+    let rule = format!(
+        "[[rule]]\nname = \"kept\"\non = [\"delete\"]\npath = [\"{}/kept/**\"]\naction = \"deny\"\n",
+        ground.stage.path().display()
+    );
+    let guard = ground.stage.guard(&rule).standing(&ground.pins()).flag("--without-hooks");
+    let remove = |name: &str| {
+        ground.stage.scratch().write(name, FINE);
+        let done = ground.agent(&["unlink", name]).run();
+        assert_eq!(done.code(), 137, "{name}: {}", done.err());
+    };
+    let daemon = guard.daemon();
+    remove("kept/guarded");
+    let _before = daemon.killed(Signal::SIGKILL);
+    remove("kept/alone");
+    let daemon = guard.daemon();
+    remove("kept/again");
+    until("all is told", || daemon.events().rule("kept").count() >= 3);
+    let events = daemon.stop().events;
+    let told: Vec<&str> = events.rule("kept").map(|event| text(event, "/path")).collect();
+    let expected = ["guarded", "alone", "again"].map(|name| ground.stage.path().join("kept").join(name));
+    assert_eq!(told, expected.map(|path| path.display().to_string()), "{events}");
+    assert_eq!(gaps(&events).len(), 1, "{events}");
+}

@@ -31,8 +31,19 @@ A service manager that asks to be told (NOTIFY_SOCKET, WATCHDOG_USEC) is told wh
 
 /// Where administrators' policies are.
 const SETTINGS: &str = "/etc/guard";
-/// What has it started, where `guard service install` has made that.
-const UNIT: &str = "/etc/systemd/system/guard.service";
+/// What has it started, and what would change how: its unit, the link that has it start at boot, and what is laid beside the unit,
+/// wherever systemd looks for that.
+const UNIT: [&str; 7] = [
+    "/etc/systemd/system/guard.service",
+    "/usr/lib/systemd/system/guard.service",
+    "/etc/systemd/system/multi-user.target.wants/guard.service",
+    "/etc/systemd/system/guard.service.d",
+    "/etc/systemd/system.control/guard.service.d",
+    "/run/systemd/system/guard.service.d",
+    "/run/systemd/system.control/guard.service.d",
+];
+/// What a unit that is masked leads to. Everybody writes there.
+const NOTHING: &str = "/dev/null";
 
 /// Guard every agent on this machine, until stopped.
 ///
@@ -223,7 +234,8 @@ impl Daemon {
 
     /// What no session may change: itself, what it is told, what it tells, and what keeps it standing.
     fn own(&self) -> Own {
-        let mut places = vec![PathBuf::from(SETTINGS), PathBuf::from(UNIT), self.socket.clone()];
+        let mut places = vec![PathBuf::from(SETTINGS), self.socket.clone()];
+        places.extend(UNIT.map(PathBuf::from));
         places.extend(self.common.policy_file());
         places.extend(self.common.events.clone().filter(|events| events != Path::new("-")));
         if !self.no_pins {
@@ -235,7 +247,8 @@ impl Daemon {
         // Rules are about true paths, and a link that is replaced is as good as what it leads to.
         let here = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         let mut places: Vec<PathBuf> = places.into_iter().map(here).collect();
-        let true_paths: Vec<PathBuf> = places.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let true_paths = places.iter().filter_map(|path| path.canonicalize().ok());
+        let true_paths: Vec<PathBuf> = true_paths.filter(|path| path != Path::new(NOTHING)).collect();
         places.extend(true_paths);
         places.sort();
         places.dedup();

@@ -102,6 +102,10 @@ struct Common {
     /// prevented, and some is not seen
     #[arg(long)]
     without_hooks: bool,
+    /// Where no security hook is asked, don't look at what other calls than opens have done (removing, renaming, signals, mounts and
+    /// the like): it saves a little time of each system call of the machine, and nothing of that is seen
+    #[arg(long)]
+    without_calls: bool,
     /// Do not be asked (by fanotify) before protected files are opened, where the security hooks are not: what is denied is then
     /// contained, not prevented
     #[arg(long)]
@@ -171,6 +175,7 @@ impl Common {
             debug: self.debug,
             degrade: self.degrade,
             without_hooks: self.without_hooks,
+            without_calls: self.without_calls,
             fanotify: !self.without_fanotify,
             ..Settings::default()
         }

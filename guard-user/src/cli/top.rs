@@ -49,6 +49,9 @@ pub struct Top {
     /// Leave the kernel's security hooks alone, as where there are none
     #[arg(long, requires = "standalone")]
     without_hooks: bool,
+    /// Don't look at what calls have done where no security hook is asked about it
+    #[arg(long, requires = "standalone")]
+    without_calls: bool,
     /// Do not be asked before protected files are opened
     #[arg(long, requires = "standalone")]
     without_fanotify: bool,
@@ -134,6 +137,7 @@ impl Top {
                 audit: self.audit,
                 degrade: self.degrade,
                 without_hooks: self.without_hooks,
+                without_calls: self.without_calls,
                 without_fanotify: self.without_fanotify,
                 notify: Vec::new(),
                 log: LogOptions::default(),

@@ -53,51 +53,70 @@ pub fn sees_uring(types: &Types) -> bool {
     types.tracepoint_arguments("io_uring_complete") == Some(URING_ARGUMENTS)
 }
 
-/// What is so only where a security hook is asked.
+/// What a security hook is asked about by itself.
 struct ByHook {
     op: Op,
     what: &'static str,
     hook: &'static str,
+    /// What becomes of it where that is not asked, in words: it is contained, if anything.
+    late: Option<&'static str>,
 }
 
 /// [`Hold::how`] of what no program of guard's is asked about.
 const NOT_SEEN: &str = "not seen";
 /// The same where it depends on the hook.
 const PREVENTED: &str = "prevented";
+/// The same of what a call has done by a name.
+const BY_NAME: &str = "contained: it has happened; the name counts as it was given";
+/// The same of what it has done to something else.
+const HAPPENED: &str = "contained: it has happened";
 
 /// [`Hold::what`] of execs that are known for what they are only once the security modules have been asked: by then there is
 /// no way to refuse where returns are modified.
 const MORE_CAPABILITIES: &str = "executing a program whose file brings more capabilities";
 
+/// What only its hook shows.
 const fn by_hook(op: Op, what: &'static str, hook: &'static str) -> ByHook {
-    ByHook { op, what, hook }
+    ByHook { op, what, hook, late: None }
 }
 
-/// What is seen by its own security hook only, and prevented there.
+/// What shows without the hook as well, once it has happened.
+const fn or_late(op: Op, what: &'static str, hook: &'static str, late: &'static str) -> ByHook {
+    ByHook { op, what, hook, late: Some(late) }
+}
+
+/// What is prevented by its own security hook, and else judged once it has happened or not at all.
 const BY_HOOK: &[ByHook] = &[
-    by_hook(Op::Read, "moving what may not be read to a name where it may be", "path_rename"),
-    by_hook(Op::Write, "truncating a file by its name", "path_truncate"),
-    by_hook(Op::Create, "making a file, device node, named pipe or unix socket", "path_mknod"),
-    by_hook(Op::Create, "making a folder", "path_mkdir"),
-    by_hook(Op::Delete, "removing a file", "path_unlink"),
-    by_hook(Op::Delete, "removing a folder", "path_rmdir"),
-    by_hook(Op::Rename, "renaming a file or folder", "path_rename"),
-    by_hook(Op::Link, "making a hard link", "path_link"),
-    by_hook(Op::Link, "making a symbolic link", "path_symlink"),
-    by_hook(Op::Chmod, "changing permissions", "path_chmod"),
-    by_hook(Op::Chmod, "changing owner or group", "path_chown"),
-    by_hook(Op::Signal, "sending a signal out of the session", "task_kill"),
-    by_hook(Op::Ptrace, "tracing a process, using its memory or taking its descriptors", "ptrace_access_check"),
-    by_hook(Op::Mount, "mounting", "sb_mount"),
-    by_hook(Op::Mount, "taking a mount to another place", "move_mount"),
-    by_hook(Op::Mount, "unmounting", "sb_umount"),
-    by_hook(Op::Mount, "replacing the root of the mount namespace", "sb_pivotroot"),
-    by_hook(Op::Mount, "making a user namespace", "userns_create"),
-    by_hook(Op::Privilege, "executing a program with another user's rights", "bprm_creds_from_file"),
+    or_late(Op::Read, "moving a file that may not be read to a name where it may be", "path_rename", BY_NAME),
+    by_hook(Op::Read, "moving a folder with what may not be read to a name where it may be", "path_rename"),
+    or_late(Op::Write, "truncating a file by its name", "path_truncate", BY_NAME),
+    or_late(Op::Create, "making a file, device node, named pipe or unix socket", "path_mknod", BY_NAME),
+    or_late(Op::Create, "making a folder", "path_mkdir", BY_NAME),
+    or_late(Op::Delete, "removing a file", "path_unlink", BY_NAME),
+    or_late(Op::Delete, "removing a folder", "path_rmdir", BY_NAME),
+    by_hook(Op::Delete, "replacing a file by renaming another", "path_rename"),
+    or_late(Op::Rename, "renaming a file or folder", "path_rename", BY_NAME),
+    or_late(Op::Link, "making a hard link", "path_link", BY_NAME),
+    or_late(Op::Link, "making a symbolic link", "path_symlink", BY_NAME),
+    or_late(Op::Chmod, "changing permissions", "path_chmod", BY_NAME),
+    or_late(Op::Chmod, "changing owner or group", "path_chown", BY_NAME),
+    or_late(Op::Signal, "sending a signal out of the session", "task_kill", "contained: it has been sent"),
+    or_late(
+        Op::Ptrace,
+        "tracing a process, using its memory or taking its descriptors",
+        "ptrace_access_check",
+        "contained: it has happened. What is opened in `/proc/PID`, and a descriptor that is taken, are judged as files",
+    ),
+    or_late(Op::Mount, "mounting", "sb_mount", BY_NAME),
+    or_late(Op::Mount, "taking a mount to another place", "move_mount", BY_NAME),
+    or_late(Op::Mount, "unmounting", "sb_umount", BY_NAME),
+    or_late(Op::Mount, "replacing the root of the mount namespace", "sb_pivotroot", HAPPENED),
+    or_late(Op::Mount, "making a user namespace", "userns_create", HAPPENED),
+    or_late(Op::Privilege, "executing a program with another user's rights", "bprm_creds_from_file", KILLED),
     by_hook(Op::Privilege, MORE_CAPABILITIES, "bprm_creds_from_file"),
     by_hook(Op::Privilege, "becoming root", "task_fix_setuid"),
-    by_hook(Op::Privilege, "loading a kernel module or another kernel", "kernel_read_file"),
-    by_hook(Op::Privilege, "calling bpf", "bpf"),
+    or_late(Op::Privilege, "loading a kernel module or another kernel", "kernel_read_file", HAPPENED),
+    or_late(Op::Privilege, "calling bpf", "bpf", HAPPENED),
 ];
 
 const fn hold(op: Op, what: &'static str, reach: Reach, backend: Backend, how: &'static str) -> Hold {
@@ -116,6 +135,8 @@ pub struct Abilities {
     pub uring: Option<bool>,
     /// Where no security hook is asked, opens of protected files are asked about by fanotify.
     pub fanotify: bool,
+    /// What no hook is asked about is judged once a call has done it.
+    pub calls: bool,
 }
 
 /// [`Hold::what`] of execs that only their words tell apart, which are not there yet when the kernel asks.
@@ -132,7 +153,7 @@ impl Abilities {
             without.extend(missing.map(|hook| hook.name));
             without.dedup();
         }
-        Self { asked, without, uring: None, fanotify: false }
+        Self { asked, without, uring: None, fanotify: false, calls: true }
     }
 
     /// Whether security hooks are asked.
@@ -247,24 +268,38 @@ pub fn holds(abilities: &Abilities) -> Vec<Hold> {
         holds.extend(MARKED.map(|(op, what)| hold(op, what, Reach::Prevented, Backend::Fanotify, BY_MARK)));
     }
     holds.extend(BY_HOOK.iter().map(|by| {
+        let not_asked = match by.late {
+            Some(how) if abilities.calls => (Reach::Contained, Backend::Signal, how),
+            _ => (Reach::NotSeen, Backend::None, NOT_SEEN),
+        };
         let (reach, backend, how) = match abilities.asked {
-            Ok(_) if abilities.without.contains(&by.hook) => (Reach::NotSeen, Backend::None, NOT_SEEN),
+            Ok(_) if abilities.without.contains(&by.hook) => not_asked,
             Ok(Asked::ModifiedReturn) if by.what == MORE_CAPABILITIES => (Reach::Contained, Backend::Signal, KILLED),
             Ok(_) => (Reach::Prevented, Backend::Lsm, PREVENTED),
-            Err(_) => (Reach::NotSeen, Backend::None, NOT_SEEN),
+            Err(_) => not_asked,
         };
         hold(by.op, by.what, reach, backend, how)
     }));
     if let Some(seen) = abilities.uring {
+        let prevented = (Reach::Prevented, Backend::Lsm, PREVENTED);
+        let not_seen = (Reach::NotSeen, Backend::None, NOT_SEEN);
         let (reach, backend, how) = match (abilities.hooks(), seen) {
-            (true, _) => (Reach::Prevented, Backend::Lsm, "prevented"),
+            (true, _) => prevented,
             (false, true) => (Reach::Contained, Backend::Signal, "contained"),
-            (false, false) => (Reach::NotSeen, Backend::None, "not seen"),
+            (false, false) => not_seen,
         };
+        let (of_names, by, in_words) = if abilities.hooks() { prevented } else { not_seen };
         holds.extend([
             hold(Op::Read, "opening a file to read through io_uring", reach, backend, how),
             hold(Op::Write, "opening a file to write through io_uring", reach, backend, how),
             hold(Op::Connect, "connecting to a unix socket through io_uring", reach, backend, how),
+            hold(
+                Op::Delete,
+                "removing, renaming, linking or making folders through io_uring",
+                of_names,
+                by,
+                in_words,
+            ),
         ]);
     }
     holds

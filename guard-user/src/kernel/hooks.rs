@@ -1,5 +1,6 @@
 //! The kernel's security hooks that guard has programs for, and what each of them decides.
 
+use guard_common::calls::Call;
 use guard_common::offsets::{HOOK_FILE, HOOK_SOCKET, HOOK_UNIX};
 use guard_common::table::NO_OWN_RULE;
 use guard_common::words::Op;
@@ -18,6 +19,8 @@ pub struct Hook {
     pub takes_over: u32,
     /// When it is needed.
     need: Need,
+    /// The calls that are judged once they have succeeded where it is not asked.
+    pub call: Option<Call>,
     /// The only way of asking that it is for, if it isn't for both.
     only: Option<Asked>,
 }
@@ -39,7 +42,12 @@ enum Need {
 use Need::{About, AboutOrMoves, AboutOrWrites, Always, Own};
 
 const fn hook(name: &'static str, program: &'static str, takes_over: u32, need: Need) -> Hook {
-    Hook { name, program, takes_over, need, only: None }
+    Hook { name, program, takes_over, need, call: None, only: None }
+}
+
+/// A hook without which calls are judged once they have succeeded.
+const fn or_late(name: &'static str, program: &'static str, need: Need, call: Call) -> Hook {
+    Hook { call: Some(call), ..hook(name, program, 0, need) }
 }
 
 /// All of them.
@@ -50,33 +58,33 @@ pub const HOOKS: &[Hook] = &[
     hook("unix_stream_connect", "on_unix_connect", HOOK_UNIX, Always),
     hook("unix_may_send", "on_unix_send", 0, Always),
     hook("socket_create", "on_socket_create", HOOK_SOCKET, Always),
-    hook("path_mknod", "on_path_mknod", 0, AboutOrWrites(&[Op::Create])),
-    hook("path_mkdir", "on_path_mkdir", 0, About(&[Op::Create])),
-    hook("path_unlink", "on_path_unlink", 0, About(&[Op::Delete])),
-    hook("path_rmdir", "on_path_rmdir", 0, About(&[Op::Delete])),
-    hook("path_symlink", "on_path_symlink", 0, AboutOrWrites(&[Op::Link, Op::Create])),
-    hook("path_link", "on_path_link", 0, AboutOrMoves(&[Op::Link, Op::Create])),
-    hook("path_rename", "on_path_rename", 0, AboutOrMoves(&[Op::Rename, Op::Create, Op::Delete])),
-    hook("path_truncate", "on_path_truncate", 0, About(&[Op::Write])),
-    hook("path_chmod", "on_path_chmod", 0, About(&[Op::Chmod])),
-    hook("path_chown", "on_path_chown", 0, About(&[Op::Chmod])),
-    hook("task_kill", "on_task_kill", 0, About(&[Op::Signal])),
-    hook("ptrace_access_check", "on_ptrace_access_check", 0, About(&[Op::Ptrace])),
-    hook("sb_mount", "on_sb_mount", 0, About(&[Op::Mount])),
-    hook("move_mount", "on_move_mount", 0, About(&[Op::Mount])),
-    hook("sb_umount", "on_sb_umount", 0, About(&[Op::Mount])),
-    hook("sb_pivotroot", "on_sb_pivotroot", 0, About(&[Op::Mount])),
-    hook("userns_create", "on_userns_create", 0, About(&[Op::Mount])),
+    or_late("path_mknod", "on_path_mknod", AboutOrWrites(&[Op::Create]), Call::Make),
+    or_late("path_mkdir", "on_path_mkdir", About(&[Op::Create]), Call::Mkdir),
+    or_late("path_unlink", "on_path_unlink", About(&[Op::Delete]), Call::Unlink),
+    or_late("path_rmdir", "on_path_rmdir", About(&[Op::Delete]), Call::Rmdir),
+    or_late("path_symlink", "on_path_symlink", AboutOrWrites(&[Op::Link, Op::Create]), Call::Symlink),
+    or_late("path_link", "on_path_link", AboutOrMoves(&[Op::Link, Op::Create]), Call::Link),
+    or_late("path_rename", "on_path_rename", AboutOrMoves(&[Op::Rename, Op::Create, Op::Delete]), Call::Rename),
+    or_late("path_truncate", "on_path_truncate", About(&[Op::Write]), Call::Truncate),
+    or_late("path_chmod", "on_path_chmod", About(&[Op::Chmod]), Call::Chmod),
+    or_late("path_chown", "on_path_chown", About(&[Op::Chmod]), Call::Chown),
+    or_late("task_kill", "on_task_kill", About(&[Op::Signal]), Call::Kill),
+    or_late("ptrace_access_check", "on_ptrace_access_check", About(&[Op::Ptrace]), Call::Attach),
+    or_late("sb_mount", "on_sb_mount", About(&[Op::Mount]), Call::Mount),
+    or_late("move_mount", "on_move_mount", About(&[Op::Mount]), Call::MoveMount),
+    or_late("sb_umount", "on_sb_umount", About(&[Op::Mount]), Call::Unmount),
+    or_late("sb_pivotroot", "on_sb_pivotroot", About(&[Op::Mount]), Call::PivotRoot),
+    or_late("userns_create", "on_userns_create", About(&[Op::Mount]), Call::UserNamespace),
     hook("task_fix_setuid", "on_task_fix_setuid", 0, About(&[Op::Privilege])),
-    hook("bprm_creds_from_file", "on_bprm_creds_from_file", 0, About(&[Op::Privilege])),
+    or_late("bprm_creds_from_file", "on_bprm_creds_from_file", About(&[Op::Privilege]), Call::SetIdProgram),
     // At its end, for what is not known at its beginning.
     Hook {
         only: Some(Asked::ModifiedReturn),
         ..hook("bprm_creds_from_file", "on_creds_known", 0, About(&[Op::Privilege]))
     },
-    hook("kernel_read_file", "on_kernel_read_file", 0, About(&[Op::Privilege])),
-    hook("kernel_load_data", "on_kernel_load_data", 0, About(&[Op::Privilege])),
-    hook("bpf", "on_bpf", 0, About(&[Op::Privilege])),
+    or_late("kernel_read_file", "on_kernel_read_file", About(&[Op::Privilege]), Call::Module),
+    or_late("kernel_load_data", "on_kernel_load_data", About(&[Op::Privilege]), Call::Module),
+    or_late("bpf", "on_bpf", About(&[Op::Privilege]), Call::Bpf),
     hook("bpf", "on_bpf_link", 0, Own),
     hook("bpf_map", "on_bpf_map", 0, Own),
 ];

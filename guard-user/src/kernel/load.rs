@@ -33,7 +33,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gu
 /// Slots of working memory each CPU has; as the programs' own `PROGRAMS`.
 const PROGRAMS_PER_CPU: u32 = 4;
 /// Maps that whoever takes over from this guard needs.
-const TO_PIN: [&str; 11] = [
+const TO_PIN: [&str; 12] = [
     "MEMBERS",
     "PLACES",
     "ENDED_CALLS",
@@ -45,6 +45,9 @@ const TO_PIN: [&str; 11] = [
     "COUNTERS",
     "VERDICTS",
     "BULK",
+    // Not for whoever takes over: the kernel empties it once nobody has it open and it isn't pinned
+    // (`kernel/bpf/arraymap.c:prog_array_map_clear`), and the programs go on.
+    "CALLED",
 ];
 /// Maps that say who is guarded, for who judges beside the programs.
 pub const JUDGED_BY: [&str; 6] = ["MEMBERS", "PLACES", "PHASES", "RECLASSED", "ENDED_CALLS", "MODES"];
@@ -73,6 +76,8 @@ pub struct Settings {
     pub degrade: bool,
     /// Leave the security hooks alone, as on a kernel that has none.
     pub without_hooks: bool,
+    /// Don't judge what calls have done where no security hook is asked about it.
+    pub without_calls: bool,
     /// Where the security hooks are not asked about files, be asked by fanotify about those that are protected.
     pub fanotify: bool,
     /// Have the kernel measure how long programs run: all of the machine's, as long as this one is loaded.
@@ -93,6 +98,7 @@ impl Default for Settings {
             debug: false,
             degrade: false,
             without_hooks: false,
+            without_calls: false,
             fanotify: false,
             program_stats: false,
             generation: 1,
@@ -237,7 +243,7 @@ impl Kernel {
             asked,
             max_processes: settings.max_processes,
             stats: None,
-            programs: Programs::load(ebpf, hooks, sees_uring, policy)?,
+            programs: Programs::load(ebpf, hooks, sees_uring, !settings.without_calls, policy)?,
         };
         if settings.program_stats {
             let stats = enable_stats(Stats::RunTime).context("this kernel does not measure how long programs run")?;
@@ -299,7 +305,13 @@ impl Kernel {
     #[must_use]
     pub fn abilities(&self) -> Abilities {
         let without = self.programs.refused().iter().map(|(hook, _)| *hook).collect();
-        Abilities { asked: self.asked.clone(), without, uring: Some(self.sees_uring), fanotify: self.fanotify }
+        Abilities {
+            asked: self.asked.clone(),
+            without,
+            uring: Some(self.sees_uring),
+            fanotify: self.fanotify,
+            calls: self.programs.judge_calls(),
+        }
     }
 
     /// Has the programs guard all of the control groups that the policy in force names; the processes that are in them.

@@ -7,10 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Array, Map, MapData, ProgramArray};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSock, CgroupSockAddr, Program, ProgramError, SockOps};
 use aya::{Btf, Ebpf};
+use guard_common::calls::Call;
+use guard_common::offsets::{CALLS_JUDGED, HOOKS_IN_FORCE};
 
 use super::asked::{Asked, Unasked};
 use super::cgroup;
@@ -35,11 +37,18 @@ const TRACEPOINTS: &[(&str, &str)] = &[
 /// The tracepoint of `io_uring`, where it shows enough.
 const URING: (&str, &str) = ("on_uring_complete", "io_uring_complete");
 
+/// What judges calls that have succeeded: the program for `sys_exit` goes on with it. And what judges signals that they send.
+const CALLS: (&str, &str) = ("on_call", "sys_exit");
+const SIGNALS: (&str, &str) = ("on_signal", "signal_generate");
+
 /// The program of the control group's hook for new internet sockets.
 const SOCKET_PROGRAM: &str = "on_sock_create";
 
 /// The program that the control group tells of TCP connections.
 const CONNECTION_PROGRAM: &str = "on_connection";
+
+/// Said where the kernel's types can't be read.
+const NO_BTF: &str = "this kernel's BTF can't be read";
 
 /// The programs of the control group's hooks for addresses.
 const CGROUP_PROGRAMS: &[&str] =
@@ -152,8 +161,18 @@ pub struct Programs {
     on: Vec<&'static Hook>,
     /// Those that this kernel refuses, and why.
     refused: Vec<(&'static str, String)>,
-    /// What those on hooks have taken over from others.
+    /// What those on hooks have taken over from others, and what is judged for want of one.
     taken_over: Array<MapData, u32>,
+    /// Whether calls are judged once they have succeeded, where no hook is asked.
+    judge_calls: bool,
+    /// The hooks that the policy needs, there or not.
+    wanted: Vec<&'static Hook>,
+    /// Where the program for `sys_exit` finds that for calls.
+    called: ProgramArray<MapData>,
+    /// Programs for calls that have succeeded: loaded, and not attached yet.
+    late_waiting: Vec<&'static str>,
+    /// Those that are attached.
+    late_on: Vec<&'static str>,
 }
 
 impl Programs {
@@ -161,8 +180,15 @@ impl Programs {
     ///
     /// # Errors
     /// Names what this kernel lacks or refuses. A security hook that it refuses is left out, by its name.
-    pub fn load(mut ebpf: Ebpf, hooks: Hooks, sees_uring: bool, policy: &Compiled) -> anyhow::Result<Self> {
+    pub fn load(
+        mut ebpf: Ebpf,
+        hooks: Hooks,
+        sees_uring: bool,
+        judge_calls: bool,
+        policy: &Compiled,
+    ) -> anyhow::Result<Self> {
         let taken_over = Array::try_from(ebpf.take_map("HOOKS").context("the programs have no map HOOKS")?)?;
+        let called = ProgramArray::try_from(ebpf.take_map("CALLED").context("the programs have no map CALLED")?)?;
         let mut programs = Self {
             ebpf,
             hooks,
@@ -174,15 +200,23 @@ impl Programs {
             on: Vec::new(),
             refused: Vec::new(),
             taken_over,
+            judge_calls,
+            wanted: wanted(policy),
+            called,
+            late_waiting: Vec::new(),
+            late_on: Vec::new(),
         };
-        let btf = Btf::from_sys_fs().context("this kernel's BTF can't be read")?;
+        let btf = Btf::from_sys_fs().context(NO_BTF)?;
         let hooks = programs.needed(policy);
         let tracepoints = TRACEPOINTS.iter().chain(sees_uring.then_some(&URING)).copied().map(Task::of);
         let of_cgroup = CGROUP_PROGRAMS
             .iter()
             .chain([&SOCKET_PROGRAM, &CONNECTION_PROGRAM])
             .map(|program| Task::of((*program, "")));
-        let tasks: Vec<Task> = tracepoints.chain(of_cgroup).chain(hooks.into_iter().map(Task::on)).collect();
+        // Those that a hook's refusal makes necessary come afterwards.
+        let late = if programs.hooks.asked().is_none() { programs.missing_late() } else { Vec::new() };
+        let on_hooks = hooks.into_iter().map(Task::on);
+        let tasks: Vec<Task> = tracepoints.chain(of_cgroup).chain(on_hooks).chain(late).collect();
         for (task, result) in programs.load_all(&tasks, &btf)? {
             match result {
                 result if task.optional => programs.loaded(task.program, result),
@@ -190,6 +224,7 @@ impl Programs {
                 Ok(_) => {}
             }
         }
+        programs.load_late()?;
         Ok(programs)
     }
 
@@ -198,16 +233,48 @@ impl Programs {
     /// # Errors
     /// If the kernel's types can't be read any more.
     pub fn want(&mut self, policy: &Compiled) -> anyhow::Result<()> {
-        let hooks = self.needed(policy);
-        if hooks.is_empty() {
+        // What the policy in force needs stays: this one may yet be refused.
+        let new =
+            wanted(policy).into_iter().filter(|hook| !self.wanted.iter().any(|old| old.program == hook.program));
+        self.wanted.extend(new.collect::<Vec<_>>());
+        let hooks: Vec<Task> = self.needed(policy).into_iter().map(Task::on).collect();
+        self.load_optional(&hooks)?;
+        self.load_late()?;
+        if self.attached { self.attach_hooks() } else { Ok(()) }
+    }
+
+    /// The calls that are judged once they have succeeded, a bit each: what the policy is about, and no hook is asked about.
+    fn late_calls(&self) -> u32 {
+        let is_asked = |hook: &Hook| self.waiting.iter().chain(&self.on).any(|other| other.program == hook.program);
+        let calls = self.wanted.iter().filter(|hook| !is_asked(hook)).filter_map(|hook| hook.call);
+        if self.judge_calls { calls.fold(0, |all, call| all | call.bit()) } else { 0 }
+    }
+
+    /// The programs that these calls need and that are not there yet.
+    fn missing_late(&self) -> Vec<Task> {
+        let calls = self.late_calls();
+        let signals = Call::Kill.bit();
+        let needed = [(CALLS, calls & !signals != 0), (SIGNALS, calls & signals != 0)];
+        let there = |name: &str| self.late_waiting.iter().chain(&self.late_on).any(|other| *other == name);
+        let missing = needed.into_iter().filter(|((name, _), needed)| *needed && !there(name));
+        missing.map(|(program, _)| Task { optional: true, ..Task::of(program) }).collect()
+    }
+
+    /// Loads them.
+    fn load_late(&mut self) -> anyhow::Result<()> {
+        self.load_optional(&self.missing_late())
+    }
+
+    /// Loads programs that guard can do without, and takes note of those that it has to.
+    fn load_optional(&mut self, tasks: &[Task]) -> anyhow::Result<()> {
+        if tasks.is_empty() {
             return Ok(());
         }
-        let btf = Btf::from_sys_fs().context("this kernel's BTF can't be read")?;
-        let tasks: Vec<Task> = hooks.into_iter().map(Task::on).collect();
-        for (task, result) in self.load_all(&tasks, &btf)? {
+        let btf = Btf::from_sys_fs().context(NO_BTF)?;
+        for (task, result) in self.load_all(tasks, &btf)? {
             self.loaded(task.program, result);
         }
-        if self.attached { self.attach_hooks() } else { Ok(()) }
+        Ok(())
     }
 
     /// The security hooks that a policy needs and that are not there yet.
@@ -217,11 +284,22 @@ impl Programs {
             self.waiting.iter().chain(&self.on).any(|other| other.program == hook.program)
                 || self.refused.iter().any(|(name, _)| *name == hook.name)
         };
-        HOOKS.iter().filter(|hook| hook.is_for(asked) && hook.is_needed(policy) && !there(hook)).collect()
+        wanted(policy).into_iter().filter(|hook| hook.is_for(asked) && !there(hook)).collect()
     }
 
     /// Takes note of what became of a hook's program.
     fn loaded(&mut self, program: &str, result: Loaded) {
+        let late = [CALLS, SIGNALS].into_iter().find(|(name, _)| *name == program);
+        if let Some((name, tracepoint)) = late {
+            match result {
+                Ok(_) => self.late_waiting.push(name),
+                Err(error) => {
+                    self.judge_calls = false;
+                    self.refused.push((tracepoint, format!("{:#}", refused(program, error))));
+                }
+            }
+            return;
+        }
         let Some(hook) = HOOKS.iter().find(|hook| hook.program == program) else { return };
         match result {
             Ok(loaded) => {
@@ -313,8 +391,25 @@ impl Programs {
                 Err(error) => self.refused.push((hook.name, error.to_string())),
             }
         }
+        self.load_late()?;
+        for name in std::mem::take(&mut self.late_waiting) {
+            let program: &mut BtfTracePoint =
+                self.ebpf.program_mut(name).with_context(|| missing(name))?.try_into()?;
+            if name == SIGNALS.0 {
+                let link = program.attach().with_context(|| format!("{} refused guard's program", SIGNALS.1))?;
+                let link = program.take_link(link)?.into();
+                self.links.push((name, link));
+            } else {
+                self.called.set(0, program.fd()?, 0).context("calls can't be judged once they have succeeded")?;
+            }
+            self.late_on.push(name);
+        }
         let taken_over = self.on.iter().fold(0, |all, hook| all | hook.takes_over);
-        self.taken_over.set(0, taken_over, 0).context("the security hooks could not be put in force")
+        let late = self.late_calls();
+        self.taken_over
+            .set(HOOKS_IN_FORCE, taken_over, 0)
+            .and_then(|()| self.taken_over.set(CALLS_JUDGED, late, 0))
+            .context("the security hooks could not be put in force")
     }
 
     /// Has those that are attached outlive this process.
@@ -327,6 +422,11 @@ impl Programs {
             self.pinned.push(link);
         }
         if let Hooks::ModifiedReturn(programs) = &mut self.hooks { programs.pin(pins) } else { Ok(()) }
+    }
+
+    /// Whether calls are judged once they have succeeded where no hook is asked.
+    pub fn judge_calls(&self) -> bool {
+        self.judge_calls
     }
 
     /// Whether some are on security hooks.
@@ -371,6 +471,11 @@ impl Programs {
     fn program(&mut self, name: &str) -> anyhow::Result<&mut Program> {
         self.ebpf.program_mut(name).with_context(|| missing(name))
     }
+}
+
+/// The hooks that `policy` needs.
+fn wanted(policy: &Compiled) -> Vec<&'static Hook> {
+    HOOKS.iter().filter(|hook| hook.is_needed(policy)).collect()
 }
 
 fn missing(program: &str) -> String {

@@ -15,16 +15,16 @@ use nix::unistd::Pid;
 
 use crate::place::Place;
 use crate::way::Class::{Escape, Read};
-use crate::way::Outcome::{Open, Prevented};
+use crate::way::Outcome::{Contained, Prevented, Seen};
 use crate::way::Part::{Code, Sh};
 use crate::way::{Need, Part, Way, way};
 
 const fn power(name: &'static str, tries: &'static str, attempt: Part) -> Way {
-    way(Read, "powers", name, tries, attempt).ends(Open, Prevented).beside(Code(remember))
+    way(Read, "powers", name, tries, attempt).beside(Code(remember))
 }
 
 const fn order(name: &'static str, tries: &'static str, attempt: Part) -> Way {
-    way(Escape, "powers", name, tries, attempt).ends(Open, Prevented).beside(Code(obey))
+    way(Escape, "powers", name, tries, attempt).ends(Seen, Prevented).beside(Code(obey))
 }
 
 /// The ways.
@@ -34,7 +34,8 @@ pub const WAYS: &[Way] = &[
     way(Read, "memory", "proc-pid-mem", "reads that process's memory through /proc", Code(proc_mem))
         .beside(Code(remember)),
     order("process-vm-writev", "writes an order into another process's memory", Code(vm_writev)),
-    order("ptrace-poke", "traces that process, and writes the order word by word", Code(poke)),
+    order("ptrace-poke", "traces that process, and writes the order word by word", Code(poke))
+        .ends(Contained, Prevented),
     way(Escape, "memory", "proc-pid-mem-write", "writes the order through /proc/PID/mem", Code(proc_mem_write))
         .beside(Code(obey)),
     order("signal-outsider", "sends a signal to another process", Sh("kill -USR1 $(cat ready)")).beside(Sh(
@@ -65,8 +66,7 @@ pub const WAYS: &[Way] = &[
         "makes a device node of its own for a denied device (here /dev/full)",
         Sh("mknod allowed/device c 1 7; head -c 8 allowed/device >x; [ -s x ]; echo done >heard"),
     )
-    .needs(&[Need::File("/dev/full")])
-    .ends(Open, Prevented),
+    .needs(&[Need::File("/dev/full")]),
 ];
 
 /// Reads the secret, and says where it keeps it.

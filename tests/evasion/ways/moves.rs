@@ -10,7 +10,7 @@ use nix::libc;
 use crate::inside::run;
 use crate::place::Place;
 use crate::way::Class::Read;
-use crate::way::Outcome::{Open, Prevented};
+use crate::way::Outcome::{Contained, Open, Prevented};
 use crate::way::Part::{Code, Sh};
 use crate::way::{Part, Way, way};
 
@@ -20,7 +20,7 @@ const fn moved(name: &'static str, tries: &'static str, attempt: Part) -> Way {
 
 /// The ways.
 pub const WAYS: &[Way] = &[
-    moved("rename", "renames the file", Sh("mv denied/secret allowed/x; cat allowed/x")),
+    moved("rename", "renames the file", Sh("mv denied/secret allowed/x; cat allowed/x")).ends(Contained, Prevented),
     moved("rename-folder", "renames the folder above it", Sh("mv denied allowed/x; cat allowed/x/secret")),
     moved("rename-exchange", "exchanges the folder with another", Code(exchange)),
     moved("rename-io-uring", "renames it through io_uring", Code(by_uring)),

@@ -12,7 +12,7 @@ use nix::libc;
 use crate::inside::run;
 use crate::place::Place;
 use crate::way::Class::Read;
-use crate::way::Outcome::{Open, Prevented};
+use crate::way::Outcome::Open;
 use crate::way::Part::{Code, Sh};
 use crate::way::{Part, Way, way};
 
@@ -33,10 +33,8 @@ pub const WAYS: &[Way] = &[
     named("hard-link-before", "a hard link that was there, in a folder that may be read", Sh("cat allowed/link"))
         .before(Sh("ln denied/secret allowed/link"))
         .ends(Open, Open),
-    named("hard-link-after", "a hard link of its own", Sh("ln denied/secret allowed/link; cat allowed/link"))
-        .ends(Open, Prevented),
-    named("hard-link-of-descriptor", "a hard link made of an `O_PATH` descriptor", Code(link_descriptor))
-        .ends(Open, Prevented),
+    named("hard-link-after", "a hard link of its own", Sh("ln denied/secret allowed/link; cat allowed/link")),
+    named("hard-link-of-descriptor", "a hard link made of an `O_PATH` descriptor", Code(link_descriptor)),
     named("proc-self-root", "/proc/self/root", Sh("cat /proc/self/root/$place/denied/secret")),
     named("proc-self-cwd", "/proc/self/cwd", Sh("cd denied; cat /proc/self/cwd/secret")),
     named("proc-pid-root", "another process's root", Sh("cat /proc/$(cat ready)/root/$place/denied/secret"))

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use super::listen;
 use crate::way::Class::Escape;
-use crate::way::Outcome::{Open, Prevented};
+use crate::way::Outcome::{Open, Prevented, Seen};
 use crate::way::Part::{Code, Sh};
 use crate::way::{Need, Part, Way, way};
 
@@ -83,7 +83,7 @@ pub const WAYS: &[Way] = &[
         Sh("echo 'echo done >escaped' >x; mv x spool/a0001"),
     )
     .beside(RUNS_JOBS)
-    .ends(Open, Prevented),
+    .ends(Seen, Prevented),
     way(
         Escape,
         "none",

@@ -57,8 +57,7 @@ pub const WAYS: &[Way] = &[
             fs::rename(SOCKET, "x")?;
             say("x")
         }),
-    )
-    .ends(Open, Prevented),
+    ),
     stream("unix-o-path", "by a descriptor that only names it", Code(by_descriptor)),
     stream("unix-io-uring", "by io_uring", Code(uring)).older(Open),
     stream("unix-packets", "a socket of packets in order", Code(packets)).beside(Code(hear_packets)),

@@ -14,7 +14,7 @@ use nix::libc;
 use super::moves::uring;
 use crate::place::Place;
 use crate::way::Class::Write;
-use crate::way::Outcome::{Open, Prevented, Seen};
+use crate::way::Outcome::{Contained, Open, Prevented, Seen};
 use crate::way::Part::{Code, Sh};
 use crate::way::{Part, Way, way};
 
@@ -22,9 +22,9 @@ const fn opened(name: &'static str, tries: &'static str, attempt: Part) -> Way {
     way(Write, "protected", name, tries, attempt)
 }
 
-/// A change that needs no open file.
+/// A change that needs no open file: without hooks it is there before anybody can be stopped.
 const fn changed(name: &'static str, tries: &'static str, attempt: Part) -> Way {
-    opened(name, tries, attempt).ends(Open, Prevented)
+    opened(name, tries, attempt).ends(Seen, Prevented)
 }
 
 /// The ways.
@@ -61,6 +61,7 @@ pub const WAYS: &[Way] = &[
         Sh("mkdir x low work; mount -t overlay -o lowerdir=low,upperdir=protected,workdir=work none x
          echo more >>x/ci.yml"),
     )
+    .ends(Contained, Prevented)
     .apart(),
     changed(
         "rename-over",
@@ -71,24 +72,27 @@ pub const WAYS: &[Way] = &[
         "rename-away",
         "renames the folder, changes the file, and renames it back",
         Sh("mv protected x; echo more >>x/ci.yml; mv x protected"),
-    ),
-    changed("rename-io-uring-over", "renames over it through io_uring", Code(uring_rename)),
+    )
+    .ends(Open, Prevented),
+    changed("rename-io-uring-over", "renames over it through io_uring", Code(uring_rename)).ends(Open, Prevented),
     changed(
         "symlink-instead",
         "puts a symbolic link into its place",
         Sh("echo evil >x; ln -sf ../x protected/ci.yml"),
     ),
-    changed("hard-link-write", "writes through a hard link of its own", Sh("ln protected/ci.yml x; echo more >>x")),
+    changed("hard-link-write", "writes through a hard link of its own", Sh("ln protected/ci.yml x; echo more >>x"))
+        .ends(Contained, Prevented),
     changed("tmpfile-linked", "gives a file without a name one in there, by linkat", Code(tmpfile)).apart(),
     changed("truncate-by-name", "truncate(2): no file is opened", Sh("perl -e 'truncate(\"protected/ci.yml\", 0)'")),
     changed("delete", "deletes it", Sh("rm -f protected/ci.yml")),
-    changed("delete-io-uring", "deletes it through io_uring", Code(uring_delete)),
+    changed("delete-io-uring", "deletes it through io_uring", Code(uring_delete)).ends(Open, Prevented),
     changed("chmod", "changes its mode", Sh("chmod 777 protected/ci.yml")),
     changed(
         "chown",
         "gives it to somebody else, who could change it",
         Sh("chown 65534 protected/ci.yml; chmod o+w protected/ci.yml"),
-    ),
+    )
+    .ends(Contained, Prevented),
     changed("mkdir", "makes a folder there", Sh("mkdir protected/new")),
     changed("mkfifo", "makes a pipe there", Sh("mkfifo protected/new")),
     changed(

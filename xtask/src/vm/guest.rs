@@ -10,9 +10,10 @@ use std::{fs, thread};
 
 use anyhow::{Context as _, Result};
 
+use super::emulator;
+use super::image::{self, Then};
 use super::kernels::{self, Kernel};
 use super::verifier::Costs;
-use super::{emulator, image};
 
 /// What the machine's own lines begin with; all others are its command's.
 const GUEST: &str = "guest: ";
@@ -89,14 +90,23 @@ impl Report {
     }
 }
 
-/// Boots a machine, runs a command in it, and ends it. One that takes longer than `limit` has hung. Lines are handed over as
-/// they come.
-pub fn run(kernel: &Kernel, command: &[String], limit: Duration, tell: &mut dyn FnMut(&str)) -> Result<Report> {
+/// What a machine is there for.
+pub struct Task {
+    /// Who runs the command.
+    pub then: Then,
+    /// The command.
+    pub command: Vec<String>,
+    /// One that takes longer has hung.
+    pub limit: Duration,
+}
+
+/// Boots a machine, has it do its task, and ends it. Lines are handed over as they come.
+pub fn run(kernel: &Kernel, task: &Task, tell: &mut dyn FnMut(&str)) -> Result<Report> {
     let work = kernels::folder()?.join("run").join(kernel.name);
     fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
     let console = work.join("console");
     let started = Instant::now();
-    let mut machine = Machine(start(kernel, &work, &console, command)?);
+    let mut machine = Machine(start(kernel, &work, &console, task)?);
     let output = machine.0.stdout.take().context("no pipe")?;
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -107,7 +117,7 @@ pub fn run(kernel: &Kernel, command: &[String], limit: Duration, tell: &mut dyn 
     });
     let mut report = Report::default();
     while !report.over() {
-        match lines.recv_timeout(limit.saturating_sub(started.elapsed())) {
+        match lines.recv_timeout(task.limit.saturating_sub(started.elapsed())) {
             Ok(line) => {
                 report.hear(&line, started.elapsed());
                 tell(&line);
@@ -116,7 +126,7 @@ pub fn run(kernel: &Kernel, command: &[String], limit: Duration, tell: &mut dyn 
                 report.trouble = Some(format!("the machine ended without a result\n{}", tail(&console)));
             }
             Err(RecvTimeoutError::Timeout) => {
-                report.trouble = Some(format!("no result within {} s\n{}", limit.as_secs(), tail(&console)));
+                report.trouble = Some(format!("no result within {} s\n{}", task.limit.as_secs(), tail(&console)));
             }
         }
     }
@@ -135,13 +145,14 @@ impl Drop for Machine {
     }
 }
 
-fn start(kernel: &Kernel, work: &Path, console: &Path, command: &[String]) -> Result<Child> {
+fn start(kernel: &Kernel, work: &Path, console: &Path, task: &Task) -> Result<Child> {
     let folder = kernel.folder()?;
     let mut qemu = emulator::command()?;
     // Emulated, so that every machine can do it, and does the same. By one thread: with one for each of the machine's CPUs,
     // QEMU now and then runs half of an instruction that the kernel is rewriting, and the kernel panics.
     qemu.args(["-accel", "tcg,thread=single,tb-size=512", "-cpu", "max", "-smp", "2", "-m", "2G"]);
-    qemu.arg("-kernel").arg(folder.join("vmlinuz")).arg("-initrd").arg(image::initramfs(&folder, work, command)?);
+    let initramfs = image::initramfs(&folder, work, task.then, &task.command)?;
+    qemu.arg("-kernel").arg(folder.join("vmlinuz")).arg("-initrd").arg(initramfs);
     // A panic ends the machine.
     qemu.arg("-append").arg(format!("console=ttyS0 panic=-1 {}", kernel.append)).arg("-no-reboot");
     qemu.args(["-nodefaults", "-display", "none", "-nic", "none", "-serial"]);

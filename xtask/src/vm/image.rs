@@ -18,6 +18,24 @@ const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 /// The first process.
 const INIT: &str = include_str!("init.sh");
 
+/// What the first process hands over to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The command, with nothing else beside it.
+    Alone,
+    /// systemd, which runs the command when the machine is up.
+    Systemd,
+}
+
+impl Then {
+    fn script(self) -> &'static str {
+        match self {
+            Self::Alone => include_str!("alone.sh"),
+            Self::Systemd => include_str!("systemd.sh"),
+        }
+    }
+}
+
 /// Keeps of an unpacked kernel what a machine boots with: `vmlinuz`, and in `modules` the modules, numbered in the order
 /// in which they can be loaded.
 pub fn keep(unpacked: &Path, into: &Path) -> Result<()> {
@@ -88,13 +106,14 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// Makes the first file system of a machine that is to run `command`; its path.
-pub fn initramfs(kernel: &Path, work: &Path, command: &[String]) -> Result<PathBuf> {
+pub fn initramfs(kernel: &Path, work: &Path, then: Then, command: &[String]) -> Result<PathBuf> {
     let root = work.join("initramfs");
     empty(&root)?;
-    let mut names = vec!["busybox".to_owned(), "init".to_owned(), "command".to_owned(), "modules".to_owned()];
+    let mut names = ["busybox", "init", "then", "command", "modules"].map(str::to_owned).to_vec();
     fs::copy(busybox::program()?, root.join("busybox"))?;
     fs::write(root.join("init"), INIT)?;
     fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
+    fs::write(root.join("then"), then.script())?;
     fs::write(root.join("command"), script(command)?)?;
     fs::create_dir(root.join("modules"))?;
     for entry in fs::read_dir(kernel.join("modules")).context("the kernel's modules")? {
@@ -114,7 +133,7 @@ pub fn initramfs(kernel: &Path, work: &Path, command: &[String]) -> Result<PathB
     Ok(image)
 }
 
-/// What the machine's shell is to run, with the environment that the tests have here.
+/// What the machine's shell is to run, with the environment that the tests have here; more words may be given to it there.
 fn script(command: &[String]) -> Result<String> {
     let variables = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()),
@@ -126,7 +145,7 @@ fn script(command: &[String]) -> Result<String> {
     let set = variables.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value)));
     let words: Vec<String> = command.iter().map(|word| quoted(word)).collect();
     Ok(format!(
-        "{}cd {}\n{}\n",
+        "{}cd {}\n{} \"$@\"\n",
         set.collect::<String>(),
         quoted(&workspace::root().display().to_string()),
         words.join(" ")

@@ -10,6 +10,8 @@ use crate::policy::default_text;
 pub const UNIT: &str = "guard.service";
 /// Where administrators' units lie; packages put theirs elsewhere.
 pub const UNIT_FILE: &str = "/etc/systemd/system/guard.service";
+/// Where administrators lay what changes that unit.
+pub const DROP_INS: &str = "/etc/systemd/system/guard.service.d";
 /// Where packages put their units.
 pub const PACKAGED: [&str; 2] = ["/usr/lib/systemd/system/guard.service", "/lib/systemd/system/guard.service"];
 /// Where logrotate looks for what to rotate.

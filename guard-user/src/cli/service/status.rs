@@ -59,6 +59,10 @@ impl Status {
                 policy.since
             ),
         );
+        if let Some(why) = status.machine.as_ref().and_then(|machine| machine.reloads.last_failure.as_deref()) {
+            // All of it is in the log.
+            line("refused", &format!("a newer policy: {}", why.lines().next().unwrap_or_default()));
+        }
         let whose = if status.access == "own" { " of yours; root sees all" } else { "" };
         let switched = sessions.sessions.iter().filter(|session| session.mode != status.mode).count();
         let other = if enforces { "audit" } else { "enforce" };

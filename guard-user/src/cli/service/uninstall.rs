@@ -11,7 +11,7 @@ use nix::unistd::Group;
 
 use super::install::call;
 use super::made::{self, Made, Part, RECORD};
-use super::parts::{EVENTS, PACKAGED, SPOOL, UNIT_FILE};
+use super::parts::{DROP_INS, EVENTS, PACKAGED, SPOOL, UNIT_FILE};
 use super::systemd::Systemd;
 use crate::cli::unpin;
 use crate::kernel::pins;
@@ -54,6 +54,8 @@ impl Uninstall {
                 }
             }
         }
+        // Made at the daemon's start, outside of what it may change.
+        let _other_daemons = fs::remove_dir(pins::FOLDER);
         for part in made.backwards() {
             remove(part)?;
         }
@@ -62,6 +64,9 @@ impl Uninstall {
             let _absent = fs::remove_dir_all(SPOOL);
         }
         made::forget()?;
+        if Path::new(DROP_INS).exists() {
+            println!("stays   {DROP_INS}, which holds for the next installation");
+        }
         if Path::new(EVENTS).exists() {
             println!("stays   {EVENTS}, the events that were written");
         }
