@@ -198,7 +198,7 @@ pub const COUNT_PIPES_FULL: u32 = 9;
 pub const COUNT_ENDED_CALLS_FULL: u32 = 10;
 /// A session's new phase could not be stored.
 pub const COUNT_PHASES_FULL: u32 = 11;
-/// A control group whose processes are to be guarded could not be remembered.
+/// A control group whose processes are to be guarded could not be remembered, or it is not known whether they are.
 pub const COUNT_GROUPS_FULL: u32 = 12;
 /// What a connection sends could not be counted.
 pub const COUNT_SOCKETS_FULL: u32 = 13;

@@ -286,8 +286,9 @@ fn judge(slot: u32, member: &Member, call: Call, form: Form, result: i64) {
         (Call::PivotRoot, _) => judge_root(slot),
         (Call::UserNamespace, _) => {
             let argument = argument(slot, 0);
+            // What can't be read any more may have been it.
             // SAFETY: the helper checks the address.
-            let read = || unsafe { bpf_probe_read_user(argument as *const u64) }.unwrap_or(0);
+            let read = || unsafe { bpf_probe_read_user(argument as *const u64) }.unwrap_or(CLONE_NEWUSER);
             let flags = if matches!(form, Form::FlagsIn) { read() } else { argument };
             if flags & CLONE_NEWUSER == 0 {
                 return;
@@ -354,33 +355,37 @@ extern "C" fn judge_node(slot: u32, form: u32) -> u32 {
     0
 }
 
-/// Judges a file that was opened, if it was not there before.
+/// Judges a file that was opened, if it was not there before. If another thread has closed it since, nobody knows: no program
+/// can mean to, for none has been told the number yet.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn judge_created(slot: u32, descriptor: u32) -> u32 {
-    let Some(file) = kernel::file_of(kernel::current(), descriptor) else { return 0 };
-    if read_or_zero::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0 {
+    let file = kernel::file_of(kernel::current(), descriptor).unwrap_or(0);
+    if file == 0 || read_or_zero::<u32>(file, offset!(file_mode)) & FMODE_CREATED != 0 {
         attempt::late_file(slot, How::Make, Op::Create, file);
     }
     0
 }
 
-/// Judges a unix socket that was bound to a path.
+/// Judges a unix socket that was bound to a path; any that another thread has closed since may be one.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn judge_bound(slot: u32) -> u32 {
-    let Some(sock) = kernel::sock_of(kernel::current(), argument(slot, 0) as u32) else { return 0 };
-    if read_or_zero::<u16>(sock, offset!(sock_family)) != AF_UNIX {
-        return 0;
+    let (mut dentry, mut mnt) = (0, 0);
+    if let Some(sock) = kernel::sock_of(kernel::current(), argument(slot, 0) as u32) {
+        if read_or_zero::<u16>(sock, offset!(sock_family)) == AF_UNIX {
+            dentry = read_or_zero(sock, offset!(unix_dentry));
+        }
+        if dentry == 0 {
+            return 0;
+        }
+        mnt = read_or_zero(sock, offset!(unix_mnt));
     }
-    let dentry: u64 = read_or_zero(sock, offset!(unix_dentry));
-    if dentry != 0 {
-        attempt::begin(slot, How::Make, Op::Create);
-        attempt::on(slot, OLD, dentry, read_or_zero(sock, offset!(unix_mnt)));
-        attempt::judge(slot, OLD, bit(Op::Create), bit(Op::Write));
-        attempt::judge_making(slot);
-        attempt::conclude_late(slot);
-    }
+    attempt::begin(slot, How::Make, Op::Create);
+    attempt::on(slot, OLD, dentry, mnt);
+    attempt::judge(slot, OLD, bit(Op::Create), bit(Op::Write));
+    attempt::judge_making(slot);
+    attempt::conclude_late(slot);
     0
 }
 

@@ -24,6 +24,11 @@ use crate::{emit, exec, path, tree, verdict};
 /// The kernel's tracepoints give no longer path (`TRACE_CGROUP_PATH_LEN`, `kernel/cgroup/cgroup-internal.h`).
 const MAX_GROUP: u32 = 1024;
 
+/// What [`is_named`] says. Anything else is that it can't tell.
+const NOT_NAMED: u32 = 0;
+const NAMED: u32 = 1;
+const UNREADABLE: u32 = 2;
+
 /// Whether the current process runs in a control group that is guarded.
 #[inline(always)]
 pub fn is_guarded() -> bool {
@@ -39,7 +44,12 @@ pub fn made(ctx: &BtfTracePointContext) -> i32 {
         return 0;
     }
     let Some(number) = number_of(argument(ctx, 0)) else { return 0 };
-    if is_named(slot(SLOT_GROUP), argument(ctx, 1)) != 0 && GROUPS.insert(number, 1, 0).is_err() {
+    let missed = match is_named(slot(SLOT_GROUP), argument(ctx, 1)) {
+        NOT_NAMED => false,
+        NAMED => GROUPS.insert(number, 1, 0).is_err(),
+        _ => true,
+    };
+    if missed {
         count(COUNT_GROUPS_FULL);
     }
     0
@@ -133,13 +143,13 @@ fn number_of(group: u64) -> Option<u64> {
     read(read(group, offset!(group_node))?, offset!(node_number))
 }
 
-/// Not 0 if the policy names the group whose path is at `path`, or one above it.
+/// Whether the policy names the group whose path is at `path`, or one above it.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn is_named(slot: u32, path: u64) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
+    let Some(work) = work(slot) else { return UNREADABLE };
     if !verdict::begin(slot, &tree::NOBODY) {
-        return 0;
+        return UNREADABLE;
     }
     // SAFETY: the slot has one user; only addresses are computed.
     let (text, spare) =
@@ -147,7 +157,7 @@ extern "C" fn is_named(slot: u32, path: u64) -> u32 {
     // SAFETY: the record is larger than what is read; the helper checks the source.
     let len = unsafe { bpf_probe_read_kernel_str(spare.cast(), MAX_GROUP, path as *const _) };
     if len <= 1 {
-        return 0;
+        return UNREADABLE;
     }
     // A text ends where its buffer does.
     let len = masked(len as u32 - 1, MAX_GROUP - 1);
@@ -157,9 +167,9 @@ extern "C" fn is_named(slot: u32, path: u64) -> u32 {
         bpf_probe_read_kernel(text.add(masked(start, MAX_TEXT as u32 - 1) as usize).cast(), len, path as *const _)
     };
     if copied != 0 {
-        return 0;
+        return UNREADABLE;
     }
     verdict::clear(slot);
     verdict::add_path(slot, start, INTO_OBJECT);
-    u32::from(verdict::agent(slot, Scope::Tool as u8).is_some())
+    if verdict::agent(slot, Scope::Tool as u8).is_some() { NAMED } else { NOT_NAMED }
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use io_uring::squeue::{Entry, Flags};
 use io_uring::{IoUring, opcode, types};
+use support::ring;
 
 use crate::say;
 
@@ -125,16 +126,10 @@ fn fixed(file: &Path, chain: bool) -> io::Result<()> {
     let open = opcode::OpenAt::new(at, path.as_ptr()).file_index(Some(slot)).build();
     let read = opcode::Read::new(SLOT, bytes.as_mut_ptr(), length).build();
     let write = opcode::Write::new(types::Fd(libc::STDOUT_FILENO), bytes.as_ptr(), length).build();
+    // All that these point to is there until each of them was waited for.
     let requests = [open.flags(LINK), read.flags(LINK), write];
     for step in if chain { &requests[..] } else { &requests[..2] }.chunks(if chain { 3 } else { 1 }) {
-        // SAFETY: the path, the bytes and the ring outlive the requests, all of which are waited for.
-        unsafe { ring.submission().push_multiple(step) }.map_err(io::Error::other)?;
-        ring.submit_and_wait(step.len())?;
-        for done in ring.completion().by_ref() {
-            if done.result() < 0 {
-                return Err(io::Error::from_raw_os_error(-done.result()));
-            }
-        }
+        ring::all(&mut ring, step)?;
     }
     if !chain {
         nix::unistd::write(io::stdout(), &bytes)?;
@@ -182,11 +177,11 @@ fn open(by: By, file: &Path, flags: i32) -> io::Result<OwnedFd> {
         By::UringAsync => by_uring(&path, flags, Flags::ASYNC)?,
         By::UringPolled => {
             let mut ring = IoUring::builder().setup_sqpoll(1000).build(2)?;
-            uring_in(&mut ring, &uring_open(&path, flags))?.into()
+            ring::all(&mut ring, &[uring_open(&path, flags)])?[0].into()
         }
         By::Uring2 => {
             let how = types::OpenHow::new().flags(flags as u64).mode(mode_of(flags));
-            uring(&opcode::OpenAt2::new(types::Fd(libc::AT_FDCWD), path.as_ptr(), &raw const how).build())?.into()
+            ring::one(&opcode::OpenAt2::new(types::Fd(libc::AT_FDCWD), path.as_ptr(), &raw const how).build())?.into()
         }
         By::UringFixed | By::UringChain => return Err(io::ErrorKind::Unsupported.into()),
         By::Compat => compat(COMPAT_OPEN, &path, flags)?,
@@ -245,20 +240,7 @@ fn uring_open(path: &CString, flags: i32) -> Entry {
 }
 
 fn by_uring(path: &CString, flags: i32, how: Flags) -> io::Result<libc::c_long> {
-    uring(&uring_open(path, flags).flags(how)).map(libc::c_long::from)
-}
-
-/// Does one thing through `io_uring`, and gives its result.
-pub fn uring(entry: &Entry) -> io::Result<i32> {
-    uring_in(&mut IoUring::new(2)?, entry)
-}
-
-fn uring_in(ring: &mut IoUring, entry: &Entry) -> io::Result<i32> {
-    // SAFETY: what the entry points to outlives this call, which waits until it is done.
-    unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
-    ring.submit_and_wait(1)?;
-    let result = ring.completion().next().map_or(-libc::EIO, |done| done.result());
-    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
+    ring::one(&uring_open(path, flags).flags(how)).map(libc::c_long::from)
 }
 
 /// open(2) among the 32-bit calls (`arch/x86/entry/syscalls/syscall_32.tbl`).

@@ -10,8 +10,9 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{opcode, types};
 use nix::sys::stat::{Mode, SFlag, mknod};
+use support::ring;
 
 use crate::file::compat;
 
@@ -111,14 +112,14 @@ impl Change {
             Self::Unlink { uring: false, file, .. } => fs::remove_file(file),
             Self::Unlink { uring: true, file, .. } => {
                 let file = path(file)?;
-                by_uring(&opcode::UnlinkAt::new(HERE, file.as_ptr()).build())
+                ring::one(&opcode::UnlinkAt::new(HERE, file.as_ptr()).build()).map(drop)
             }
             Self::Rmdir { folder } => fs::remove_dir(folder),
             Self::Rename { exchange: true, old, new, .. } => exchange(old, new),
             Self::Rename { uring: false, old, new, .. } => fs::rename(old, new),
             Self::Rename { uring: true, old, new, .. } => {
                 let (old, new) = (path(old)?, path(new)?);
-                by_uring(&opcode::RenameAt::new(HERE, old.as_ptr(), HERE, new.as_ptr()).build())
+                ring::one(&opcode::RenameAt::new(HERE, old.as_ptr(), HERE, new.as_ptr()).build()).map(drop)
             }
             Self::Link { old, new } => fs::hard_link(old, new),
             Self::Symlink { to, name } => std::os::unix::fs::symlink(to, name),
@@ -161,14 +162,4 @@ fn exchange(old: &Path, new: &Path) -> io::Result<()> {
     // SAFETY: two strings that end in a NUL.
     let done = unsafe { libc::renameat2(at, old.as_ptr(), at, new.as_ptr(), libc::RENAME_EXCHANGE) };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Has the kernel's ring do one thing.
-fn by_uring(entry: &squeue::Entry) -> io::Result<()> {
-    let mut ring = IoUring::new(2)?;
-    // SAFETY: the strings that it names outlive the request, which is waited for.
-    unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
-    ring.submit_and_wait(1)?;
-    let result = ring.completion().next().map_or(0, |done| done.result());
-    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(()) }
 }

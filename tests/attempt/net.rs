@@ -14,6 +14,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike,
     SockaddrStorage, UnixAddr, connect as connect_socket, sendmsg, sendto, socket,
 };
+use support::ring;
 
 /// Whom to talk to.
 #[derive(Clone, Debug)]
@@ -95,7 +96,7 @@ pub fn make(kind: Kind, uring: bool) -> io::Result<()> {
         Kind::Netlink => (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE),
     };
     if uring {
-        return crate::file::uring(&opcode::Socket::new(family, kind, protocol).build()).map(drop);
+        return ring::one(&opcode::Socket::new(family, kind, protocol).build()).map(drop);
     }
     made(family, kind, protocol).map(drop)
 }
@@ -136,7 +137,7 @@ pub fn connect(to: &To, uring: bool) -> io::Result<()> {
     let (socket, address) = to.socket(!matches!(to, To::Udp(_)))?;
     if uring {
         let entry = opcode::Connect::new(types::Fd(socket.as_raw_fd()), address.as_ptr(), address.len());
-        return crate::file::uring(&entry.build()).map(drop);
+        return ring::one(&entry.build()).map(drop);
     }
     Ok(connect_socket(socket.as_raw_fd(), &address)?)
 }
@@ -164,7 +165,7 @@ pub fn send(by: Sending, to: &To) -> io::Result<()> {
             header.msg_iov = parts.as_ptr().cast_mut().cast();
             header.msg_iovlen = parts.len();
             let entry = opcode::SendMsg::new(types::Fd(socket), &raw const header);
-            crate::file::uring(&entry.build())? as usize
+            ring::one(&entry.build())? as usize
         }
     };
     Ok(())

@@ -18,6 +18,7 @@ pub mod overlay;
 pub mod place;
 pub mod prometheus;
 pub mod pty;
+pub mod ring;
 pub mod run;
 pub mod session;
 pub mod stage;

@@ -72,6 +72,7 @@ fn answers_are_as_described() {
         "/v1/events",
         "/v1/phase",
         "/v1/policy",
+        "/v1/policy/reload",
         "/v1/sessions",
         "/v1/sessions/{id}",
         "/v1/sessions/{id}/kill",

@@ -150,6 +150,7 @@ fn root_changes_members_read_others_see_their_own() {
         for (path, more) in [
             (kill.as_str(), ["-X", "POST", "-d", "{}"]),
             ("/v1/policy", ["-X", "PUT", "-d", "version = 1"]),
+            ("/v1/policy/reload", ["-X", "POST", "-d", ""]),
             ("/v1/phase", ["-X", "POST", "-d", "{}"]),
         ] {
             let (body, status) = curl(&api, who, path, &more);

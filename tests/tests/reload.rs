@@ -1,10 +1,11 @@
 //! A policy is replaced while it is in use: no moment of the old and none of the new.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use support::guard::{Guard, Guarded};
+use support::guard::{Guard, Guarded, binary};
 use support::run::Job;
 use support::stage::{FINE, SECRET, Stage, until};
 
@@ -118,4 +119,45 @@ fn a_changed_file_is_read_by_itself() {
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(in_force("the same", 4), denied);
     assert_eq!(daemon.stderr().matches("stays").count(), 1, "{}", daemon.stderr());
+}
+
+/// `guard policy reload`, which asks this daemon: its exit code, and what it says.
+fn reload(socket: &Path) -> (i32, String) {
+    let job = Job::new(binary(), Path::new("/"));
+    let done = job.args(["policy", "reload", "--socket"]).arg(socket).run();
+    assert_eq!(done.out(), "");
+    (done.code(), done.err())
+}
+
+#[test]
+fn who_asks_for_a_reload_is_told_what_has_come_of_it() {
+    let stage = Stage::new("reload");
+    let deny = |what: &str| stage.policy("").replace("/denied/**", &format!("/{what}/**"));
+    let secret = || Job::new(stage.agent(), stage.path()).args(["read", "denied/secret"]).run().out();
+    let policy = stage.scratch().write("policy.toml", deny("denied"));
+    let daemon = Guard::of(stage.scratch(), policy.clone()).daemon();
+    assert_eq!(secret(), "");
+
+    fs::write(&policy, deny("allowed")).expect("written");
+    let (code, said) = reload(daemon.socket());
+    assert_eq!((code, said.as_str()), (0, "guard: the policy was read anew, and is in force\n"));
+    assert_eq!(secret(), SECRET);
+
+    fs::write(&policy, "version = 1\nnonsense = 1\n").expect("written");
+    let (code, said) = reload(daemon.socket());
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("unknown key `nonsense`") && said.contains("policy.toml:2:1"), "{said}");
+    assert!(said.ends_with("\nguard: the policy is refused; the one that was in force stays\n"), "{said}");
+    assert_eq!(secret(), SECRET);
+
+    fs::remove_file(&policy).expect("removed");
+    let (code, said) = reload(daemon.socket());
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("policy.toml"), "{said}");
+
+    let socket = daemon.socket().to_owned();
+    drop(daemon.stop());
+    let (code, said) = reload(&socket);
+    assert_ne!(code, 0, "{said}");
+    assert!(said.contains("no daemon answers"), "{said}");
 }

@@ -14,7 +14,7 @@ use super::changes::Changes;
 use super::screen::Screen;
 use super::supervisor::Supervisor;
 use super::webhook::WebhookOptions;
-use super::{Common, LogOptions};
+use super::{Common, LogOptions, read_policy};
 use crate::alert::Alerts;
 use crate::control::{self, Readers, Setup, Socket};
 use crate::kernel::{self, Folder, Settings, cgroup, pins};
@@ -181,8 +181,10 @@ impl Daemon {
             );
         }
         let gauges = watch.gauges();
+        let (named, forbidden) = (self.common.policy.clone(), Arc::clone(&own));
+        let reread: control::Reread = Arc::new(move || read_policy(named.as_deref(), &forbidden));
         let (_server, mut requests) =
-            control::serve(Setup { socket, metrics, readers, stream, gauges, own: Arc::clone(&own) })?;
+            control::serve(Setup { socket, metrics, readers, stream, gauges, own: Arc::clone(&own), reread })?;
         supervisor.ready(&how(&watch));
         let mut changes = self.common.policy_file().map(|path| Changes::of(&path)).transpose()?;
         let mut tick = ticks();

@@ -183,8 +183,7 @@ impl Common {
 
     /// Reads and compiles the policy, with what guard forbids for the sake of its own things.
     fn load_policy(&self, own: &Own) -> anyhow::Result<Whole> {
-        let policy = self.policy.as_deref().map_or_else(in_use, named).and_then(|source| own.read(source));
-        let policy = policy.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        let policy = read_policy(self.policy.as_deref(), own).map_err(|failure| anyhow::anyhow!("{failure}"))?;
         for warning in &policy.compiled.warnings {
             tracing::warn!("{warning}");
         }
@@ -202,6 +201,12 @@ impl Common {
     fn sink(&self) -> anyhow::Result<Option<Sink>> {
         Ok(self.events.as_deref().map(Sink::open).transpose()?)
     }
+}
+
+/// Reads and compiles a policy that was named on the command line, or else the one in use, with what guard forbids for the sake of its own
+/// things.
+fn read_policy(name: Option<&Path>, own: &Own) -> Result<Whole, Failure> {
+    name.map_or_else(in_use, named).and_then(|source| own.read(source))
 }
 
 /// Runs the program; the exit code is the command's own where there is one.
@@ -230,7 +235,7 @@ pub fn main() -> ExitCode {
         Command::Top(top) => top.run(),
         Command::Service(service) => service.run(&runtime),
         Command::Unpin(unpin) => unpin.run(),
-        Command::Policy(policy) => policy.run(),
+        Command::Policy(policy) => runtime.block_on(policy.run()),
         Command::Completions(completions) => completions.run(),
         Command::ShowNotices(notices) => Ok(notices.run()),
         Command::Backstop => Ok(backstop::run()),

@@ -3,18 +3,18 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::types::Refusal;
+use super::types::{PolicyResult, Refusal};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +49,12 @@ impl Http {
     /// # Errors
     /// What the daemon says instead, or that it says nothing within ten seconds.
     pub async fn send(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
+        let answer = self.answered(method, path, body).await?;
+        if answer.status().is_success() { Ok(answer) } else { Err(refused(answer).await?) }
+    }
+
+    /// Sends a request; what is answered, good or not.
+    async fn answered(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Response<Incoming>> {
         let mut request = Request::builder().method(method).uri(path).header("host", "guard");
         if !body.is_empty() {
             request = request.header("content-type", "application/json");
@@ -59,18 +65,7 @@ impl Http {
             self.sender.send_request(request).await
         };
         let answer = timeout(PATIENCE, answer).await.context("the daemon does not answer")?;
-        let answer = answer.context("the daemon has closed the connection")?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_REFUSAL).collect().await.map_err(|error| anyhow!(error))?;
-        let refusal: Refusal = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
-        match (refusal.error.is_empty(), refusal.help) {
-            (true, _) => bail!("the daemon answers {status}"),
-            (false, Some(help)) => bail!("{}: {help}", refusal.error),
-            (false, None) => bail!("{}", refusal.error),
-        }
+        answer.context("the daemon has closed the connection")
     }
 
     /// Sends a request, and reads what is answered.
@@ -79,10 +74,20 @@ impl Http {
     /// As of [`Http::send`], and if the answer is not understood.
     pub async fn ask<T: DeserializeOwned>(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
         let answer = self.send(method, path, body).await?;
-        let body = timeout(PATIENCE, Limited::new(answer.into_body(), MAX_ANSWER).collect()).await;
-        let body = body.context("the daemon does not answer")?.map_err(|error| anyhow!(error))?;
-        serde_json::from_slice(&body.to_bytes())
-            .with_context(|| format!("the daemon's answer to {path} is not understood"))
+        read(answer, path).await
+    }
+
+    /// Has the daemon read its policy anew; what has come of it, in force or refused.
+    ///
+    /// # Errors
+    /// As of [`Http::ask`].
+    pub async fn reload(&mut self) -> anyhow::Result<PolicyResult> {
+        const PATH: &str = "/v1/policy/reload";
+        let answer = self.answered(Method::POST, PATH, Bytes::new()).await?;
+        match answer.status() {
+            StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY => read(answer, PATH).await,
+            _ => Err(refused(answer).await?),
+        }
     }
 
     /// Reads what there is at `path`.
@@ -92,4 +97,24 @@ impl Http {
     pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
         self.ask(Method::GET, path, Bytes::new()).await
     }
+}
+
+/// Reads an answer.
+async fn read<T: DeserializeOwned>(answer: Response<Incoming>, path: &str) -> anyhow::Result<T> {
+    let body = timeout(PATIENCE, Limited::new(answer.into_body(), MAX_ANSWER).collect()).await;
+    let body = body.context("the daemon does not answer")?.map_err(|error| anyhow!(error))?;
+    serde_json::from_slice(&body.to_bytes())
+        .with_context(|| format!("the daemon's answer to {path} is not understood"))
+}
+
+/// What a refusal says; an error of its own where it can't be read.
+async fn refused(answer: Response<Incoming>) -> anyhow::Result<anyhow::Error> {
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), MAX_REFUSAL).collect().await.map_err(|error| anyhow!(error))?;
+    let refusal: Refusal = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+    Ok(match (refusal.error.is_empty(), refusal.help) {
+        (true, _) => anyhow!("the daemon answers {status}"),
+        (false, Some(help)) => anyhow!("{}: {help}", refusal.error),
+        (false, None) => anyhow!("{}", refusal.error),
+    })
 }

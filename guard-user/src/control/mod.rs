@@ -40,7 +40,7 @@ pub use server::Server;
 pub use socket::Socket;
 
 use crate::kernel::Gauge;
-use crate::policy::Own;
+use crate::policy::{Failure, Own, Whole};
 use crate::record::clock;
 use crate::record::stream::Stream;
 use crate::watch::request::Request;
@@ -66,7 +66,12 @@ pub struct Setup {
     pub gauges: Arc<[Gauge; 2]>,
     /// What no policy may have a session change.
     pub own: Arc<Own>,
+    /// Reads the policy that the daemon was started with, as it is by now.
+    pub reread: Reread,
 }
+
+/// Reads a policy where it was read before.
+pub type Reread = Arc<dyn Fn() -> Result<Whole, Failure> + Send + Sync>;
 
 /// Begins to serve; what is asked comes out of the receiver.
 ///
@@ -81,6 +86,7 @@ pub fn serve(setup: Setup) -> anyhow::Result<(Server, Receiver<Request>)> {
         limits: Limits::default(),
         compiler: policy::Compiler::default(),
         own: setup.own,
+        reread: setup.reread,
         findings: status::Findings::default(),
         kernel: nix::sys::utsname::uname()
             .map(|name| name.release().to_string_lossy().into_owned())
@@ -100,6 +106,7 @@ pub struct Api {
     limits: Limits,
     compiler: policy::Compiler,
     own: Arc<Own>,
+    reread: Reread,
     findings: status::Findings,
     /// The kernel's release.
     kernel: String,

@@ -16,8 +16,8 @@ use super::body::{LARGEST_POLICY, whole};
 use super::peer::Caller;
 use super::problem::Problem;
 use super::types::{self, Policy, PolicyResult, Refusal};
-use crate::policy::{self, Finding, Source, Whole};
-use crate::watch::request::{Change, Done};
+use crate::policy::{self, Failure, Finding, Source, Whole};
+use crate::watch::request::{By, Change, Done};
 
 /// How long to wait for others' policies to be compiled.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -86,7 +86,31 @@ pub async fn put(
     body: Body,
 ) -> Result<Response, Problem> {
     let by = api.desk.may_change(caller.changes("change the policy")?).await?;
-    let (whole, findings) = read(&api, body, format!("the control API (uid {})", caller.uid), false).await?;
+    let read = read(&api, body, format!("the control API (uid {})", caller.uid), false).await?;
+    put_in_force(&api, &caller, by, read).await
+}
+
+/// Reads the policy anew where the daemon was told to, and puts it in force, at once and whole; one that is refused changes nothing.
+#[utoipa::path(post, path = "/v1/policy/reload", tag = "policy",
+    responses(
+        (status = 200, description = "It is in force", body = PolicyResult),
+        (status = 403, description = "Only root may", body = Refusal),
+        (status = 422, description = "It is refused, and why; the policy that was in force stays", body = PolicyResult),
+        (status = 500, description = "The kernel refused it; the policy that was in force stays", body = Refusal),
+        (status = 503, description = "The daemon is busy", body = Refusal),
+))]
+pub async fn reload(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Result<Response, Problem> {
+    let by = api.desk.may_change(caller.changes("change the policy")?).await?;
+    let reread = Arc::clone(&api.reread);
+    let read = compiled(&api, move || reread(), false).await?;
+    put_in_force(&api, &caller, by, read).await
+}
+
+/// What was read: the policy, unless there are errors among the findings.
+type Read = (Option<Whole>, Vec<Finding>);
+
+/// Puts what was read in force.
+async fn put_in_force(api: &Api, caller: &Caller, by: By, (whole, findings): Read) -> Result<Response, Problem> {
     let Some(whole) = whole else {
         let result = result(&findings, None);
         api.desk.refused(by, result.text.clone());
@@ -100,20 +124,24 @@ pub async fn put(
     Ok(Json(result(&findings, Some(generation))).into_response())
 }
 
-/// Reads and compiles what a request brings. Without a policy among what is returned there are errors among the findings.
-async fn read(
-    api: &Api,
-    body: Body,
-    origin: String,
-    remarks: bool,
-) -> Result<(Option<Whole>, Vec<Finding>), Problem> {
+/// Reads and compiles what a request brings.
+async fn read(api: &Api, body: Body, origin: String, remarks: bool) -> Result<Read, Problem> {
     let _comes = timeout(PATIENCE, api.compiler.coming.acquire()).await.map_err(|_| Problem::busy())?;
     let bytes = whole(body, LARGEST_POLICY).await?;
     let text = String::from_utf8(bytes.into()).map_err(|error| {
         Problem::bad(format!("the policy is not UTF-8 text from byte {}", error.utf8_error().valid_up_to()))
     })?;
     let own = Arc::clone(&api.own);
-    let compile = move || match own.read(Source::new(&origin, &text)).and_then(policy::with_agents) {
+    compiled(api, move || own.read(Source::new(&origin, &text)), remarks).await
+}
+
+/// Compiles what `read` reads, elsewhere and in turn.
+async fn compiled(
+    api: &Api,
+    read: impl FnOnce() -> Result<Whole, Failure> + Send + 'static,
+    remarks: bool,
+) -> Result<Read, Problem> {
+    let compile = move || match read().and_then(policy::with_agents) {
         Ok(whole) => {
             let findings = if remarks { whole.remarks() } else { whole.compiled.warnings.clone() };
             (Some(whole), findings)

@@ -40,6 +40,7 @@ fn described() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(sessions::switch))
         .routes(routes!(events::follow))
         .routes(routes!(policy::get, policy::check, policy::put))
+        .routes(routes!(policy::reload))
         .routes(routes!(phase::get, phase::post))
         .routes(routes!(metrics::metrics))
 }

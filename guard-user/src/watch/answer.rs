@@ -29,7 +29,7 @@ impl Watch<'_> {
             Request::Change(by, change, reply) => drop(reply.send(self.change(&by, change))),
             Request::PolicyRefused(by, why) => {
                 tracing::error!(
-                    "a policy from the control API ({}) is refused; the policy that was in force stays:\n{why}",
+                    "the policy that {} asked for is refused; the policy that was in force stays:\n{why}",
                     by.told()
                 );
                 self.refuse_policy(&why);
@@ -43,13 +43,14 @@ impl Watch<'_> {
         }
         let (kind, tree, done) = match change {
             Change::Policy(whole) => {
+                let origin = whole.source.origin.clone();
                 if let Err(error) = self.reload(*whole) {
                     let why = format!("{error:#}");
                     tracing::error!("the policy that was in force stays:\n{why}");
                     return Err(Refused::Failed(why));
                 }
                 tracing::info!(
-                    "another policy is in force, from the control API ({}), mode {}",
+                    "the policy of {origin}, which {} asked for, is in force, mode {}",
                     by.told(),
                     self.mode.word()
                 );

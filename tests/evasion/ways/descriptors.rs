@@ -7,8 +7,9 @@ use std::{ptr, slice};
 
 use io_uring::{opcode, types};
 use nix::libc;
+use support::ring;
 
-use super::{handing, moves};
+use super::handing;
 use crate::place::Place;
 use crate::way::Class::{Read, Write};
 use crate::way::Outcome::{Contained, Open, Prevented};
@@ -120,6 +121,6 @@ fn mmap(_: &Place) -> io::Result<()> {
 fn uring(_: &Place) -> io::Result<()> {
     let mut bytes = [0_u8; ENOUGH];
     let entry = opcode::Read::new(types::Fd(INHERITED), bytes.as_mut_ptr(), ENOUGH as u32).build();
-    let length = moves::uring(&entry)?;
+    let length = ring::one(&entry)?;
     io::Write::write_all(&mut io::stdout(), &bytes[..length as usize])
 }

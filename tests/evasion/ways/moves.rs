@@ -4,8 +4,9 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
-use io_uring::{IoUring, opcode, types};
+use io_uring::{opcode, types};
 use nix::libc;
+use support::ring;
 
 use crate::inside::run;
 use crate::place::Place;
@@ -43,16 +44,6 @@ fn by_uring(place: &Place) -> io::Result<()> {
     let from = CString::new(place.secret().as_os_str().as_bytes())?;
     let to = CString::new(place.join("allowed/secret").as_os_str().as_bytes())?;
     let at = types::Fd(libc::AT_FDCWD);
-    uring(&opcode::RenameAt::new(at, from.as_ptr(), at, to.as_ptr()).build())?;
+    ring::one(&opcode::RenameAt::new(at, from.as_ptr(), at, to.as_ptr()).build())?;
     read_moved()
-}
-
-/// Does one thing through `io_uring`; its result.
-pub fn uring(entry: &io_uring::squeue::Entry) -> io::Result<i32> {
-    let mut ring = IoUring::new(2)?;
-    // SAFETY: what the entry points to outlives this call, which waits until it is done.
-    unsafe { ring.submission().push(entry) }.map_err(io::Error::other)?;
-    ring.submit_and_wait(1)?;
-    let result = ring.completion().next().map_or(-libc::EIO, |done| done.result());
-    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(result) }
 }

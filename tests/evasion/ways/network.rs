@@ -14,6 +14,7 @@ use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrLike as _, bind,
     connect, sendmsg, sendto, socket,
 };
+use support::ring;
 
 use super::{listen, packets};
 use crate::place::{Place, word};
@@ -146,8 +147,8 @@ fn call(place: &Place) -> io::Result<()> {
 fn uring(_: &Place) -> io::Result<()> {
     let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::empty(), None)?;
     let (to, text, fd) = (denied(80), word()?, types::Fd(socket.as_raw_fd()));
-    super::moves::uring(&opcode::Connect::new(fd, to.as_ptr(), to.len()).build())?;
-    super::moves::uring(&opcode::Send::new(fd, text.as_ptr(), text.len() as u32).build()).map(drop)
+    ring::one(&opcode::Connect::new(fd, to.as_ptr(), to.len()).build())?;
+    ring::one(&opcode::Send::new(fd, text.as_ptr(), text.len() as u32).build()).map(drop)
 }
 
 fn fast_open(_: &Place) -> io::Result<()> {
@@ -221,7 +222,7 @@ fn uring_datagram(_: &Place) -> io::Result<()> {
     let mut part = part(&text);
     let header = message(&to, &mut part);
     let entry = opcode::SendMsg::new(types::Fd(socket.as_raw_fd()), &raw const header);
-    super::moves::uring(&entry.build()).map(drop)
+    ring::one(&entry.build()).map(drop)
 }
 
 /// Sends to an address that is allowed when it is looked at, and denied a moment later.

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use io_uring::opcode;
 use nix::errno::Errno;
 use nix::libc;
+use support::ring;
 
 use super::listen;
 use crate::place::{Place, word};
@@ -137,7 +138,7 @@ pub fn frame(_: &Place) -> io::Result<()> {
 /// The same, through one made by `io_uring`.
 pub fn uring_frame(_: &Place) -> io::Result<()> {
     let entry = opcode::Socket::new(libc::AF_PACKET, libc::SOCK_DGRAM, i32::from(IPV4.to_be())).build();
-    let fd = super::moves::uring(&entry)?;
+    let fd = ring::one(&entry)?;
     // SAFETY: a new descriptor.
     send_frame(&unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -12,6 +12,7 @@ use nix::libc;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, SockaddrLike as _, UnixAddr, bind, listen as listen_on, socket,
 };
+use support::ring;
 
 use super::{handing, listen};
 use crate::place::{Place, word};
@@ -113,8 +114,8 @@ fn by_descriptor(_: &Place) -> io::Result<()> {
 fn uring(_: &Place) -> io::Result<()> {
     let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::empty(), None)?;
     let (to, text, fd) = (UnixAddr::new(SOCKET)?, word()?, types::Fd(socket.as_raw_fd()));
-    super::moves::uring(&opcode::Connect::new(fd, to.as_ptr().cast(), to.len()).build())?;
-    super::moves::uring(&opcode::Send::new(fd, text.as_ptr(), text.len() as u32).build()).map(drop)
+    ring::one(&opcode::Connect::new(fd, to.as_ptr().cast(), to.len()).build())?;
+    ring::one(&opcode::Send::new(fd, text.as_ptr(), text.len() as u32).build()).map(drop)
 }
 
 fn packets(_: &Place) -> io::Result<()> {

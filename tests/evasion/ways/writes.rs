@@ -10,8 +10,8 @@ use std::{ptr, slice};
 
 use io_uring::{opcode, types};
 use nix::libc;
+use support::ring;
 
-use super::moves::uring;
 use crate::place::Place;
 use crate::way::Class::Write;
 use crate::way::Outcome::{Contained, Open, Prevented, Seen};
@@ -140,10 +140,10 @@ fn name(place: &Place, name: &str) -> io::Result<CString> {
 fn uring_rename(place: &Place) -> io::Result<()> {
     fs::write("x", "evil\n")?;
     let (from, to, at) = (name(place, "x")?, name(place, "protected/ci.yml")?, types::Fd(libc::AT_FDCWD));
-    uring(&opcode::RenameAt::new(at, from.as_ptr(), at, to.as_ptr()).build()).map(drop)
+    ring::one(&opcode::RenameAt::new(at, from.as_ptr(), at, to.as_ptr()).build()).map(drop)
 }
 
 fn uring_delete(place: &Place) -> io::Result<()> {
     let file = name(place, "protected/ci.yml")?;
-    uring(&opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), file.as_ptr()).build()).map(drop)
+    ring::one(&opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), file.as_ptr()).build()).map(drop)
 }

@@ -92,6 +92,9 @@ impl Report {
 
 /// What a machine is there for.
 pub struct Task {
+    pub kernel: &'static Kernel,
+    /// In a word what it does there, where that is not the checks.
+    pub part: Option<&'static str>,
     /// Who runs the command.
     pub then: Then,
     /// The command.
@@ -100,13 +103,26 @@ pub struct Task {
     pub limit: Duration,
 }
 
+impl Task {
+    /// The kernel's name, and the part.
+    pub fn title(&self) -> String {
+        let part = self.part.map(|part| format!(" {part}")).unwrap_or_default();
+        format!("{}{part}", self.kernel.name)
+    }
+}
+
 /// Boots a machine, has it do its task, and ends it. Lines are handed over as they come.
-pub fn run(kernel: &Kernel, task: &Task, tell: &mut dyn FnMut(&str)) -> Result<Report> {
-    let work = kernels::folder()?.join("run").join(kernel.name);
+pub fn run(task: &Task, tell: &mut dyn FnMut(&str)) -> Report {
+    attempted(task, tell)
+        .unwrap_or_else(|error| Report { trouble: Some(format!("no machine: {error:#}")), ..Report::default() })
+}
+
+fn attempted(task: &Task, tell: &mut dyn FnMut(&str)) -> Result<Report> {
+    let work = kernels::folder()?.join("run").join(task.title().replace(' ', "-"));
     fs::create_dir_all(&work).with_context(|| work.display().to_string())?;
     let console = work.join("console");
     let started = Instant::now();
-    let mut machine = Machine(start(kernel, &work, &console, task)?);
+    let mut machine = Machine(start(task, &work, &console)?);
     let output = machine.0.stdout.take().context("no pipe")?;
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
@@ -145,8 +161,8 @@ impl Drop for Machine {
     }
 }
 
-fn start(kernel: &Kernel, work: &Path, console: &Path, task: &Task) -> Result<Child> {
-    let folder = kernel.folder()?;
+fn start(task: &Task, work: &Path, console: &Path) -> Result<Child> {
+    let folder = task.kernel.folder()?;
     let mut qemu = emulator::command()?;
     // Emulated, so that every machine can do it, and does the same. By one thread: with one for each of the machine's CPUs,
     // QEMU now and then runs half of an instruction that the kernel is rewriting, and the kernel panics.
@@ -154,7 +170,7 @@ fn start(kernel: &Kernel, work: &Path, console: &Path, task: &Task) -> Result<Ch
     let initramfs = image::initramfs(&folder, work, task.then, &task.command)?;
     qemu.arg("-kernel").arg(folder.join("vmlinuz")).arg("-initrd").arg(initramfs);
     // A panic ends the machine.
-    qemu.arg("-append").arg(format!("console=ttyS0 panic=-1 {}", kernel.append)).arg("-no-reboot");
+    qemu.arg("-append").arg(format!("console=ttyS0 panic=-1 {}", task.kernel.append)).arg("-no-reboot");
     qemu.args(["-nodefaults", "-display", "none", "-nic", "none", "-serial"]);
     qemu.arg(format!("file:{}", console.display())).args(["-serial", "stdio"]);
     qemu.args(["-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap"]);

@@ -3,6 +3,7 @@
 //! a systemd.
 
 mod archive;
+mod beside;
 mod busybox;
 mod emulator;
 mod guest;
@@ -22,12 +23,13 @@ use anyhow::{Result, bail};
 use clap::Args;
 
 use crate::{build, codex, host, say, setup, workspace};
-use guest::{Report, Task};
+use beside::Said;
+use guest::Task;
 use image::Then;
 use kernels::{KERNELS, Kernel};
 use verifier::Recorded;
 
-#[derive(Args)]
+#[derive(Args, Default)]
 pub struct Options {
     /// Which: 5.10, 5.10-lsm (with bpf among its security modules), 6.1 (without), 6.12, 7.2. All, if none is named.
     #[arg(value_name = "KERNEL")]
@@ -63,12 +65,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let chosen = chosen(if options.service { &served } else { &options.kernels })?;
     build::build()?;
     prepare(&chosen)?;
-    let tell = &mut |line: &str| println!("{line}");
-    let passed = if options.service {
-        service(chosen[0], tell)?.1
-    } else {
-        matrix(&chosen, &options.filter, options.record, tell)?
-    };
+    let tasks = if options.service { vec![service(chosen[0])?] } else { tasks(&chosen, options)? };
+    let passed = matrix(&tasks, options.record, &mut |line| println!("{line}"))?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -77,7 +75,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 pub fn test(tell: &mut dyn FnMut(&str)) -> Result<bool> {
     let all = chosen(&[])?;
     match prepare(&all) {
-        Ok(()) => matrix(&all, &[], false, tell),
+        Ok(()) => matrix(&tasks(&all, &Options::default())?, false, tell),
         Err(error) if env::var_os("CI").is_some_and(|value| value == "true") => {
             Err(error.context("the kernel matrix can't be run, and in CI it has to be"))
         }
@@ -131,41 +129,53 @@ fn programs() -> Result<()> {
     Ok(())
 }
 
-/// Runs the checks on each of these kernels, one after the other, and says whether all is as it should be. What the
-/// machines say is handed over line by line.
-fn matrix(kernels: &[&Kernel], filter: &[String], record: bool, tell: &mut dyn FnMut(&str)) -> Result<bool> {
+/// Everything that is done on these kernels: the checks on each of them, and, where nothing less is asked for, the ways out and
+/// the service on one. What takes longest comes first, so that at the end no machine is left alone for long.
+fn tasks(kernels: &[&'static Kernel], options: &Options) -> Result<Vec<Task>> {
+    let mut all = Vec::new();
+    let whole = options.filter.is_empty() && !options.record;
+    let also = |name| kernels.iter().copied().find(|kernel| whole && kernel.name == name);
+    if let Some(kernel) = also(SERVED) {
+        all.push(service(kernel)?);
+    }
+    // Which way out ends how depends on the backend, and hardly on the kernel: one with security hooks will do.
+    if let Some(kernel) = also(EVADED) {
+        all.push(Task { kernel, part: Some("ways"), then: Then::Alone, command: ways_out()?, limit: TRYING });
+    }
+    // The newer it is, the longer a kernel takes to look through programs.
+    for kernel in kernels.iter().rev() {
+        let command = command("guard-matrix", &options.filter)?;
+        all.push(Task { kernel, part: None, then: Then::Alone, command, limit: CHECKING });
+    }
+    Ok(all)
+}
+
+/// Guard as a service of the systemd that runs a machine, which has nothing to do with the kernel.
+fn service(kernel: &'static Kernel) -> Result<Task> {
+    let command = command("guard-systemd", &[])?;
+    Ok(Task { kernel, part: Some("service"), then: Then::Systemd, command, limit: SERVING })
+}
+
+/// Has all of it done, and says whether all is as it should be. What the machines say is handed over line by line.
+fn matrix(tasks: &[Task], record: bool, tell: &mut dyn FnMut(&str)) -> Result<bool> {
     let mut recorded = Recorded::read()?;
     let mut reports = Vec::new();
     let mut passed = true;
-    for kernel in kernels {
-        say::step(&format!("booting Linux {} in a virtual machine", kernel.name));
-        let task = Task { then: Then::Alone, command: command("guard-matrix", filter)?, limit: CHECKING };
-        let report = guest::run(kernel, &task, tell)?;
-        let mut complaints = report.complaints(kernel);
-        if record {
-            recorded.set(kernel.name, &report.verifier);
-        } else {
-            complaints.extend(recorded.compare(kernel.name, &report.verifier));
+    beside::run(tasks, &mut |place, said| match said {
+        Said::Line(line) => tell(&line),
+        Said::Ended(report) => {
+            let task = &tasks[place];
+            let mut complaints = report.complaints(task.kernel);
+            if record {
+                recorded.set(task.kernel.name, &report.verifier);
+            } else if task.part.is_none() {
+                complaints.extend(recorded.compare(task.kernel.name, &report.verifier));
+            }
+            passed &= complaints.is_empty();
+            conclude(&task.title(), &complaints, tell);
+            reports.push((task.title(), report));
         }
-        passed &= concluded(kernel, "", &complaints, tell);
-        reports.push((kernel.name.to_owned(), report));
-    }
-    // Which way out ends how depends on the backend, and hardly on the kernel: one with security hooks will do.
-    let evading = kernels.iter().find(|kernel| kernel.name == EVADED);
-    if let Some(kernel) = evading.filter(|_| filter.is_empty() && !record) {
-        say::step(&format!("trying the ways out on Linux {} in a virtual machine", kernel.name));
-        let task = Task { then: Then::Alone, command: ways_out()?, limit: TRYING };
-        let report = guest::run(kernel, &task, tell)?;
-        passed &= concluded(kernel, ", the ways out", &report.complaints(kernel), tell);
-        reports.push((format!("{} ways", kernel.name), report));
-    }
-    // What systemd makes of guard has nothing to do with the kernel.
-    let serving = kernels.iter().find(|kernel| kernel.name == SERVED);
-    if let Some(kernel) = serving.filter(|_| filter.is_empty() && !record) {
-        let (report, good) = service(kernel, tell)?;
-        passed &= good;
-        reports.push((format!("{} service", kernel.name), report));
-    }
+    });
     table::print(&reports);
     if record {
         recorded.write()?;
@@ -173,23 +183,13 @@ fn matrix(kernels: &[&Kernel], filter: &[String], record: bool, tell: &mut dyn F
     Ok(passed)
 }
 
-/// Has guard be a service of the systemd that runs a machine, and says whether all is as it should be.
-fn service(kernel: &Kernel, tell: &mut dyn FnMut(&str)) -> Result<(Report, bool)> {
-    say::step(&format!("making guard a service of systemd on Linux {} in a virtual machine", kernel.name));
-    let task = Task { then: Then::Systemd, command: command("guard-systemd", &[])?, limit: SERVING };
-    let report = guest::run(kernel, &task, tell)?;
-    let passed = concluded(kernel, ", the service", &report.complaints(kernel), tell);
-    Ok((report, passed))
-}
-
-/// Says what was wrong with a machine; whether nothing was.
-fn concluded(kernel: &Kernel, part: &str, complaints: &[String], tell: &mut dyn FnMut(&str)) -> bool {
+/// Says what was wrong with a machine.
+fn conclude(title: &str, complaints: &[String], tell: &mut dyn FnMut(&str)) {
     for complaint in complaints {
-        say::error(&format!("{}{part}: {complaint}", kernel.name));
+        say::error(&format!("{title}: {complaint}"));
     }
     let counts = if complaints.is_empty() { "ok. 1 passed; 0 failed" } else { "FAILED. 0 passed; 1 failed" };
-    tell(&format!("test result: {counts}; Linux {}{part}, as a whole", kernel.name));
-    complaints.is_empty()
+    tell(&format!("test result: {counts}; Linux {title}, as a whole"));
 }
 
 /// A program of the tests', and its arguments.

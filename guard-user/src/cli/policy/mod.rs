@@ -1,4 +1,5 @@
-//! `guard policy`: what one does with policies before they are in force. Needs neither root nor the kernel's help.
+//! `guard policy`: what one does with policies before they are in force, which needs neither root nor the kernel's help; and having a
+//! daemon read its own anew.
 
 mod asked;
 mod check;
@@ -6,6 +7,7 @@ mod explain;
 mod import;
 mod learn;
 mod output;
+mod reload;
 mod schema;
 mod screen;
 mod test;
@@ -30,11 +32,12 @@ pub enum Policy {
     Import(import::Import),
     Learn(learn::Learn),
     Schema(schema::Schema),
+    Reload(reload::Reload),
 }
 
 impl Policy {
     /// Does it.
-    pub fn run(self) -> anyhow::Result<ExitCode> {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
             Self::Check(check) => check.run(),
             Self::Explain(explain) => explain.run(),
@@ -42,6 +45,7 @@ impl Policy {
             Self::Import(import) => import.run(),
             Self::Learn(learn) => learn.run(),
             Self::Schema(schema) => schema.run(),
+            Self::Reload(reload) => reload.run().await,
         }
     }
 }
