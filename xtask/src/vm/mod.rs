@@ -48,8 +48,8 @@ pub struct Options {
 /// What virtual machines take beside an [`emulator`], and the Debian packages these are in.
 const PROGRAMS: [(&str, &str); 3] = [("cpio", "cpio"), ("xz", "xz-utils"), ("zstd", "zstd")];
 
-/// The longest that the checks may take. A minute or two is usual.
-const CHECKING: Duration = Duration::from_mins(10);
+/// The longest that the checks may take. Three to five minutes are usual, and several times that where the host is slow.
+const CHECKING: Duration = Duration::from_mins(25);
 /// The kernel on which the ways out are tried, those with security hooks.
 const EVADED: &str = "6.1";
 /// The longest that they may take. Six minutes are usual, and several times that where the host is busy.
@@ -58,7 +58,7 @@ const TRYING: Duration = Duration::from_hours(1);
 /// and again there.
 const SERVED: &str = "6.1";
 /// The longest that this may take. Five minutes are usual, of which starts take most.
-const SERVING: Duration = Duration::from_mins(10);
+const SERVING: Duration = Duration::from_mins(25);
 
 pub fn run(options: &Options) -> Result<ExitCode> {
     let served = [SERVED.to_owned()];

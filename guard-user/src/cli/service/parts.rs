@@ -65,7 +65,7 @@ fn unit(program: &Path) -> anyhow::Result<String> {
         bail!("guard is at {shown:?}, a path that a unit can't name; move it to {PROGRAM} and call that");
     }
     let text = include_str!("../../../../deploy/systemd/guard.service");
-    Ok(text.replace(&format!("ExecStart={PACKAGED} "), &format!("ExecStart={shown} ")))
+    Ok(text.replace(&format!("={PACKAGED} "), &format!("={shown} ")))
 }
 
 /// Whether programs belong where this one is: nobody throws away a build folder below it.
@@ -80,7 +80,9 @@ mod tests {
     #[test]
     fn the_unit_names_the_program() {
         let unit_of = |path: &str| unit(Path::new(path));
-        assert!(unit_of("/opt/guard/bin/guard").expect("fine").contains("\nExecStart=/opt/guard/bin/guard daemon "));
+        let unit = unit_of("/opt/guard/bin/guard").expect("fine");
+        assert!(unit.contains("\nExecStart=/opt/guard/bin/guard daemon "), "{unit}");
+        assert!(unit.contains("\nExecReload=/opt/guard/bin/guard policy reload\n"), "{unit}");
         for odd in ["/opt/my tools/guard", "/opt/100%/guard", "/opt/$HOME/guard"] {
             assert!(format!("{:#}", unit_of(odd).expect_err(odd)).contains(PROGRAM));
         }
