@@ -16,7 +16,7 @@ use super::supervisor::Supervisor;
 use super::webhook::WebhookOptions;
 use super::{Common, LogOptions, read_policy};
 use crate::alert::Alerts;
-use crate::control::{self, Readers, Setup, Socket};
+use crate::control::{self, Readers, Reread, Setup, Socket};
 use crate::kernel::{self, Folder, Settings, cgroup, pins};
 use crate::policy::{Compiled, Own, Whole, with_agents};
 use crate::record::stream::Stream;
@@ -174,15 +174,11 @@ impl Daemon {
         watch.take_over(inheritance);
         drop(folder);
         if aloud {
-            tracing::info!(
-                "guarding {whom} on this machine, mode {}, by {}; {running} processes were running already",
-                watch.mode().word(),
-                watch.backends()
-            );
+            let how = how(&watch);
+            tracing::info!("guarding {whom} on this machine, {how}; {running} processes were running already");
         }
         let gauges = watch.gauges();
-        let (named, forbidden) = (self.common.policy.clone(), Arc::clone(&own));
-        let reread: control::Reread = Arc::new(move || read_policy(named.as_deref(), &forbidden));
+        let reread = self.reread(&own);
         let (_server, mut requests) =
             control::serve(Setup { socket, metrics, readers, stream, gauges, own: Arc::clone(&own), reread })?;
         supervisor.ready(&how(&watch));
@@ -277,6 +273,12 @@ impl Daemon {
     /// Reads the policy; one that names neither agents nor control groups would guard nothing.
     fn load_policy(&self, own: &Own) -> anyhow::Result<Whole> {
         with_agents(self.common.load_policy(own)?).map_err(|failure| anyhow::anyhow!("{failure}"))
+    }
+
+    /// What reads the policy anew for the control API.
+    fn reread(&self, own: &Arc<Own>) -> Reread {
+        let (named, own) = (self.common.policy.clone(), Arc::clone(own));
+        Arc::new(move || read_policy(named.as_deref(), &own))
     }
 
     /// Reads the policy anew and puts it in force; the old one stays where that fails.
