@@ -80,8 +80,8 @@ fn the_command_answers_ctrl_c() {
 fn standard_input_and_output_are_the_command_s() {
     let stage = Stage::new("signals");
     let guard = stage.guard("");
-    let job = guard.job(&Job::new("sh", stage.path()).args(["-c", "read line; echo heard $line; sleep 20"]));
-    let mut piped = job.under(["timeout", "--signal=TERM", "3", "sh", "-c", "echo hello | \"$@\"", "sh"]).start();
+    let job = guard.job(&Job::new("sh", stage.path()).args(["-c", "read line; echo heard $line; sleep 60"]));
+    let mut piped = job.under(["timeout", "--signal=TERM", "12", "sh", "-c", "echo hello | \"$@\"", "sh"]).start();
     until("the line is out", || piped.stdout().contains("heard hello"));
     assert!(!piped.ended());
     // timeout asks everybody to end, the command among them, and says that it had to.

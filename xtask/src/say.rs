@@ -14,19 +14,25 @@ fn paint(code: &str, text: &str) -> String {
     }
 }
 
+/// In one piece, for others write at the same time: what runs beside this, and those who listen to it.
+fn line(text: &str) {
+    let whole = format!("{text}\n");
+    eprint!("{whole}");
+}
+
 /// What is being done.
 pub fn step(text: &str) {
-    eprintln!("{} {text}", paint("1;32", "==>"));
+    line(&format!("{} {text}", paint("1;32", "==>")));
 }
 
 /// A fact that the reader may want to know.
 pub fn note(text: &str) {
-    eprintln!("    {text}");
+    line(&format!("    {text}"));
 }
 
 /// What went wrong; the first line is marked, more may follow.
 pub fn error(text: &str) {
-    eprintln!("{} {text}", paint("1;31", "error:"));
+    line(&format!("{} {text}", paint("1;31", "error:")));
 }
 
 /// Says what is being done, does it, and says how long that took if anybody had to wait.
