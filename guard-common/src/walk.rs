@@ -11,8 +11,8 @@
 use crate::below::Below;
 use crate::table::{
     ANCHORS, Automaton, CELLS, Classes, FAMILY_PATH, FAMILY_ROWS, FIRES_EXCEPT, FIRES_NODE, FIRES_RULE_AT_END,
-    FIRES_RULE_BELOW, FIRES_TO, MAX_AUTOMATA, MAX_CLASSES, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS, MAX_NODES,
-    MAX_PHASES, MAX_RULES, Meta, NEED_ARGV, NEED_NETWORK_STDIN, NEED_OBJECT, RULE_WORDS, RuleSet,
+    FIRES_RULE_BELOW, FIRES_TO, MAX_AUTOMATA, MAX_CLASSES, MAX_FIRINGS, MAX_LISTS, MAX_NODES, MAX_PHASES, MAX_RULES,
+    Meta, NEED_ARGV, NEED_NETWORK_STDIN, NEED_OBJECT, RULE_WORDS, RuleSet,
 };
 use crate::words::OP_ROWS;
 
@@ -25,6 +25,8 @@ pub const TEXT_BYTES: usize = 2 * MAX_TEXT;
 pub const CHUNK: u32 = 32;
 /// Calls that are enough for any text, the one that sees the end included.
 pub const MAX_CHUNKS: u32 = (MAX_TEXT as u32) / CHUNK + 1;
+/// Segments fired by one call of [`Matches::fire`].
+pub const FIRE_CHUNK: u32 = 8;
 
 /// Answer of [`decide`] when no rule decides.
 pub const NO_RULE: u32 = u32::MAX;
@@ -64,6 +66,10 @@ pub fn masked(value: u32, mask: u32) -> u32 {
 pub struct Matches {
     /// Number of the current walk; a stamp of another walk is no stamp.
     pub walk: u64,
+    /// `INTO_*`: what the current walk adds to.
+    pub into: u32,
+    /// The component of the text at which segments end now, shifted left by one, and 1 if no component follows.
+    pub at: u32,
     /// Rules matched by their object patterns.
     pub object: RuleSet,
     /// Rules matched by their command-line patterns.
@@ -82,8 +88,6 @@ pub struct Matches {
 pub struct Cursor {
     /// Family being walked.
     pub family: u32,
-    /// `INTO_*`.
-    pub into: u32,
     /// Next byte, index into the text buffer.
     pub position: u32,
     /// End of the text, exclusive.
@@ -123,23 +127,20 @@ impl Matches {
         }
     }
 
-    /// Begins a walk from `anchor`, one of [`crate::table::NODE_ROOT`], `NODE_REPO` and `NODE_HOME`.
+    /// Begins a walk from `anchor`, one of [`crate::table::NODE_ROOT`], `NODE_REPO` and `NODE_HOME`, that adds to `into`.
     #[inline(always)]
-    pub fn begin(&mut self, anchor: u32) {
+    pub fn begin(&mut self, anchor: u32, into: u32) {
         self.walk += 1;
+        self.into = into;
         self.stamp[anchor as usize & (ANCHORS - 1)] = self.walk << 16;
     }
 
-    /// Fires the segments of `list`, which end at component `component` of the text.
-    ///
-    /// `last` says that no component follows; `into` is the walk's `INTO_*`.
+    /// Fires at most [`FIRE_CHUNK`] of `count` segments from [`Meta::firing`] `first` on.
     #[inline(always)]
-    pub fn fire(&mut self, meta: &Meta, list: u32, component: u32, last: bool, into: u32) {
-        let packed = meta.list[list as usize & (MAX_LISTS - 1)];
-        let count = packed & 0xff;
-        let first = packed >> 8;
+    pub fn fire(&mut self, meta: &Meta, first: u32, count: u32) {
+        let (component, last, into) = (self.at >> 1, self.at & 1, self.into);
         let mut i = 0;
-        while i < MAX_LIST_LEN as u32 {
+        while i < FIRE_CHUNK {
             if i >= count {
                 break;
             }
@@ -155,7 +156,7 @@ impl Matches {
                     *stamp = self.walk << 16 | u64::from(component & 0xffff);
                 }
             }
-            let ends = if last { FIRES_RULE_AT_END } else { FIRES_RULE_BELOW };
+            let ends = if last != 0 { FIRES_RULE_AT_END } else { FIRES_RULE_BELOW };
             if firing.flags & ends == 0 || (firing.flags & FIRES_TO != 0) != (into == INTO_TO) {
                 continue;
             }
@@ -172,19 +173,34 @@ impl Matches {
     }
 }
 
+/// The segments of the list of `automaton` among `lists`: where they begin in [`Meta::firing`], and how many there are. List 0
+/// has none.
+#[inline(always)]
+#[must_use]
+pub fn listed(meta: &Meta, lists: u64, automaton: u32) -> (u32, u32) {
+    let list = lists >> (16 * automaton) & 0xffff;
+    let packed = meta.list[list as usize & (MAX_LISTS - 1)];
+    (packed >> 8, packed & 0xff)
+}
+
 impl Cursor {
     /// Stands at the start of `text[position..end]`, at the start states of `anchor`.
     #[inline(always)]
-    pub fn begin(&mut self, meta: &Meta, family: u32, anchor: u32, into: u32, position: u32, end: u32) {
+    pub fn begin(&mut self, meta: &Meta, family: u32, anchor: u32, position: u32, end: u32) {
         let start = &meta.family[family as usize & (FAMILY_ROWS - 1)].start[anchor as usize & (ANCHORS - 1)];
         self.family = family;
-        self.into = into;
         self.position = position;
         self.end = end;
         self.component = 0;
         self.more = 0;
         self.state = [u32::from(start[0]), u32::from(start[1]), u32::from(start[2]), u32::from(start[3])];
     }
+}
+
+/// 1 where `position` has come to `end`, else 0; both are places in a text.
+#[inline(always)]
+fn reached(position: u32, end: u32) -> u32 {
+    end.wrapping_sub(position).wrapping_sub(1) >> 31
 }
 
 /// Longest part of a command line that is put into the buffer at once, after its first word.
@@ -194,36 +210,41 @@ pub const ARGV_PIECES: u32 = 64;
 
 /// Steps the automata over at most [`CHUNK`] bytes; true when the end of the text, or of its piece, has been handled.
 ///
-/// `fire` is called with list, component and whether it is the last, for each automaton whose state says
-/// that segments end there.
+/// `fire` is called where the state of some automaton says that segments end: with the list of each, 16 bits from the
+/// lowest on, and with the component, shifted left by one, and 1 if it is the last.
 #[inline(always)]
 pub fn step_chunk(
     meta: &Meta,
     automata: [&Automaton; MAX_AUTOMATA],
     cursor: &mut Cursor,
     text: &[u8; TEXT_BYTES],
-    mut fire: impl FnMut(u32, u32, bool),
+    mut fire: impl FnMut(u64, u32),
 ) -> bool {
     let family = &meta.family[cursor.family as usize & (FAMILY_ROWS - 1)];
-    let (stride, separator) = (family.stride, family.separator);
+    let stride = family.stride;
     // Where the walk stands is read from memory and written back for every byte. That costs a few cached
-    // accesses, and to the verifier every byte begins alike: it follows one of them instead of all.
-    let (position_at, component_at) = (&raw mut cursor.position, &raw mut cursor.component);
-    let (end, more, state_at) = (cursor.end, cursor.more, &raw mut cursor.state);
+    // accesses, and to the verifier every byte begins alike: it follows one of them instead of all. The
+    // same goes for what would be kept on the stack otherwise, of which a program has 512 bytes.
+    let (position_at, component_at, end_at) =
+        (&raw mut cursor.position, &raw mut cursor.component, &raw const cursor.end);
+    let (more_at, state_at) = (&raw const cursor.more, &raw mut cursor.state);
     let mut i = 0;
     while i < CHUNK {
         i += 1;
         // SAFETY: from a unique reference, as are all accesses below; every automaton has a state.
-        let position = unsafe { position_at.read_volatile() };
+        let (position, end) = unsafe { (position_at.read_volatile(), end_at.read_volatile()) };
         let cell = |automaton: usize, column: u32| {
             // SAFETY: as above.
             let state = unsafe { state_at.cast::<u32>().add(automaton).read_volatile() };
             u32::from(automata[automaton].cells[(state * stride + column) as usize & (CELLS - 1)])
         };
         let byte = text[position as usize & (TEXT_BYTES - 1)];
-        if position >= end || u32::from(byte) == separator {
-            let last = position >= end;
-            if last && more != 0 {
+        // A number and not the outcome of a comparison, so that to the verifier a last component ends like any other.
+        let last = masked(reached(position, end), 1);
+        if last != 0 || u32::from(byte) == family.separator {
+            let last = masked(last, 1);
+            // SAFETY: as above.
+            if last & unsafe { more_at.read_volatile() } != 0 {
                 return true;
             }
             // SAFETY: as above.
@@ -232,17 +253,12 @@ pub fn step_chunk(
                 component_at.write_volatile(component);
                 component
             };
-            let mut fire_from = |automaton: usize| {
-                let list = cell(automaton, 0);
-                if list != 0 {
-                    fire(list, component, last);
-                }
-            };
-            fire_from(0);
-            fire_from(1);
-            fire_from(2);
-            fire_from(3);
-            if last {
+            let ended = |automaton: usize| u64::from(cell(automaton, 0)) << (16 * automaton);
+            let lists = ended(0) | ended(1) | ended(2) | ended(3);
+            if lists != 0 {
+                fire(lists, component << 1 | last);
+            }
+            if last != 0 {
                 return true;
             }
         }
@@ -341,31 +357,46 @@ pub fn about(meta: &Meta, who: &Who, word: usize) -> u64 {
 /// The first rule that applies to `op` in `scope` and whose every condition holds, or [`NO_RULE`].
 ///
 /// `about` gives [`about`] of a word; it is asked only where a rule holds otherwise.
+#[must_use]
+pub fn decide(meta: &Meta, matches: &Matches, op: u32, scope: u32, facts: u32, about: impl Fn(usize) -> u64) -> u32 {
+    first_rule(meta, |word| first_of_word(meta, matches, op, scope, facts, word, &about))
+}
+
+/// The first rule that decides, or [`NO_RULE`]; `first_of_word` gives [`first_of_word`] of a word.
 #[inline(always)]
 #[must_use]
-pub fn decide(
-    meta: &Meta,
-    matches: &Matches,
-    op: u32,
-    scope: u32,
-    facts: u32,
-    mut about: impl FnMut(usize) -> u64,
-) -> u32 {
+pub fn first_rule(meta: &Meta, mut first_of_word: impl FnMut(usize) -> u32) -> u32 {
     let mut word = 0;
     while word < RULE_WORDS {
         if word as u32 >= meta.words {
             break;
         }
-        let mut holds = holding(meta, matches, op, scope, facts, word);
-        if holds != 0 {
-            holds &= about(word);
-        }
-        if holds != 0 {
-            return word as u32 * 64 + holds.trailing_zeros();
+        let rule = first_of_word(word);
+        if rule != NO_RULE {
+            return rule;
         }
         word += 1;
     }
     NO_RULE
+}
+
+/// The same among the rules of word `word` of a rule set.
+#[inline(always)]
+#[must_use]
+pub fn first_of_word(
+    meta: &Meta,
+    matches: &Matches,
+    op: u32,
+    scope: u32,
+    facts: u32,
+    word: usize,
+    about: impl FnOnce(usize) -> u64,
+) -> u32 {
+    let mut holds = holding(meta, matches, op, scope, facts, word);
+    if holds != 0 {
+        holds &= about(word);
+    }
+    if holds == 0 { NO_RULE } else { word as u32 * 64 + holds.trailing_zeros() }
 }
 
 /// The action that `rule`, an answer of [`decide`], stands for: its own, or the default of `op` in `scope`.
@@ -392,8 +423,8 @@ pub fn walk_text(
     range: core::ops::Range<u32>,
     more: bool,
 ) {
-    walk.matches.begin(anchor);
-    walk.cursor.begin(meta, family, anchor, into, range.start, range.end);
+    walk.matches.begin(anchor, into);
+    walk.cursor.begin(meta, family, anchor, range.start, range.end);
     walk_on(meta, automata, walk, range, more);
 }
 
@@ -409,10 +440,17 @@ pub fn walk_on(
     cursor.position = range.start;
     cursor.end = range.end;
     cursor.more = u32::from(more);
-    let into = cursor.into;
     for _ in 0..MAX_CHUNKS {
-        let done = step_chunk(meta, automata, cursor, text, |list, component, last| {
-            matches.fire(meta, list, component, last, into);
+        let done = step_chunk(meta, automata, cursor, text, |lists, at| {
+            matches.at = at;
+            for automaton in 0..MAX_AUTOMATA as u32 {
+                let (first, count) = listed(meta, lists, automaton);
+                let mut fired = 0;
+                while fired < count {
+                    matches.fire(meta, first + fired, count - fired);
+                    fired += FIRE_CHUNK;
+                }
+            }
         });
         if done {
             break;

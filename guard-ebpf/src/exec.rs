@@ -33,6 +33,8 @@ use crate::{act, emit, group, inherited, names, pipe, script, tree};
 const FIRST_WORD_MAX: u32 = 3584;
 /// Variables of an environment that are searched for labels.
 const MAX_VARIABLES: u32 = 1024;
+/// Variables that are looked at in one go.
+const VARIABLES_CHUNK: u32 = 32;
 
 /// What is found out about an exec on the way. In memory, because the steps are functions of their own to the
 /// verifier.
@@ -643,23 +645,45 @@ extern "C" fn match_with_name(slot: u32, start: u32, rest_start: u64, rest: u32)
     1
 }
 
+/// Bytes that are looked at in one go for where the base name begins.
+const NAME_CHUNK: u32 = 64;
+
 /// Where the base name of `text[..len]` begins.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn base_name(slot: u32, len: u32) -> u32 {
+    let mut begin = 0;
+    let mut from = 0;
+    while from < FIRST_WORD_MAX {
+        if from >= len {
+            break;
+        }
+        begin = base_name_on(slot, from, len, begin);
+        from += NAME_CHUNK;
+    }
+    begin
+}
+
+/// The same of the next [`NAME_CHUNK`] bytes from `from` on, where before them it was `begin`.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn base_name_on(slot: u32, from: u32, len: u32, begin: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
     // SAFETY: the slot has one user.
     let text = unsafe { &(*work).walk.text };
-    let mut begin = 0;
-    let mut i = 0;
-    while i < FIRST_WORD_MAX {
+    let mut begin = begin;
+    let mut i = from;
+    let mut looked = 0;
+    while looked < NAME_CHUNK {
         if i >= len {
             break;
         }
-        if text[masked(i, MAX_TEXT as u32 - 1) as usize] == b'/' {
-            begin = i + 1;
-        }
+        let byte = text[masked(i, MAX_TEXT as u32 - 1) as usize];
         i += 1;
+        looked += 1;
+        if byte == b'/' {
+            begin = i;
+        }
     }
     begin
 }
@@ -692,15 +716,29 @@ extern "C" fn find_labels(slot: u32, env_start: u64, env_end: u64) -> u32 {
         (*work).session_len = 0;
         (*work).search = Search { at: env_start, end: env_end, whole: 1 };
     }
-    let mut i = 0;
-    while i < MAX_VARIABLES {
-        i += 1;
-        if label_step(slot) != 0 {
+    let mut chunk = 0;
+    while chunk < MAX_VARIABLES / VARIABLES_CHUNK {
+        chunk += 1;
+        if label_steps(slot) != 0 {
             break;
         }
     }
     // SAFETY: as above.
     u32::from(unsafe { (*work).call_len } != 0)
+}
+
+/// Looks at [`VARIABLES_CHUNK`] variables; not 0 at the end of the environment.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn label_steps(slot: u32) -> u32 {
+    let mut i = 0;
+    while i < VARIABLES_CHUNK {
+        i += 1;
+        if label_step(slot) != 0 {
+            return 1;
+        }
+    }
+    0
 }
 
 /// Looks at one variable; not 0 at the end of the environment.

@@ -5,10 +5,10 @@
 
 use guard_common::event::NO_RULE as NO_RULE_16;
 use guard_common::table::{
-    Automaton, Block, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, MAX_NODES, Meta, NO_WORD,
-    NODE_HOME, NODE_REPO, NODE_ROOT, RULE_WORDS,
+    Automaton, Block, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, MAX_LIST_LEN, MAX_NODES, Meta,
+    NO_WORD, NODE_HOME, NODE_REPO, NODE_ROOT, RULE_WORDS,
 };
-use guard_common::tree::{COUNT_POLICY_MISSING, KnownClasses, MAX_ANCHOR, Member};
+use guard_common::tree::{COUNT_POLICY_MISSING, Id, KnownClasses, MAX_ANCHOR, Member};
 use guard_common::walk::{
     self, FACT_CLASSES_UNKNOWN, INTO_ARGV, INTO_OBJECT, INTO_TO, MAX_CHUNKS, MAX_TEXT, NO_RULE, TEXT_BYTES, Who,
 };
@@ -160,16 +160,42 @@ pub fn about(table: u32, who: &Who, word: u32) -> u64 {
     rules_about(table, who.classes, who.facts << 16 | who.phase, word)
 }
 
-/// Fires the segments of `list`: see [`walk::Matches::fire`]. `at` is the component, shifted left by one, and
-/// whether it is the last.
+/// Fires the segments of the lists of each automaton, 16 bits from the lowest on: see [`walk::Matches::at`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn walk_fire(slot: u32, list: u32, at: u32, into: u32) -> u32 {
+extern "C" fn walk_fire(slot: u32, lists: u64, at: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user; of its memory, the caller holds the cursor and the text only.
+    // SAFETY: the slot has one user.
+    let table = unsafe {
+        (*work).walk.matches.at = at;
+        (*work).table
+    };
+    let Some(meta) = meta(table) else { return 0 };
+    let mut automaton = 0;
+    while automaton < MAX_AUTOMATA as u32 {
+        let (first, count) = walk::listed(meta, lists, automaton);
+        let mut fired = 0;
+        while fired < MAX_LIST_LEN as u32 {
+            if fired >= count {
+                break;
+            }
+            fire_chunk(slot, first + fired, count - fired);
+            fired += walk::FIRE_CHUNK;
+        }
+        automaton += 1;
+    }
+    0
+}
+
+/// See [`walk::Matches::fire`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn fire_chunk(slot: u32, first: u32, count: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user; of its memory, the callers hold the cursor and the text only.
     let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
     let Some(meta) = meta(table) else { return 0 };
-    matches.fire(meta, list, at >> 1, at & 1 != 0, into);
+    matches.fire(meta, first, count);
     0
 }
 
@@ -178,7 +204,7 @@ extern "C" fn walk_fire(slot: u32, list: u32, at: u32, into: u32) -> u32 {
 #[inline(never)]
 extern "C" fn walk_chunk(slot: u32) -> u32 {
     let Some(work) = work(slot) else { return 1 };
-    // SAFETY: the slot has one user; `walk_fire` touches the matches only.
+    // SAFETY: the slot has one user; `fire_chunk` touches the matches only.
     let (cursor, text, table) = unsafe { (&mut (*work).walk.cursor, &(*work).walk.text, (*work).table) };
     let Some(meta) = meta(table) else { return 1 };
     let family = &meta.family[cursor.family as usize & (FAMILY_ROWS - 1)];
@@ -194,9 +220,8 @@ extern "C" fn walk_chunk(slot: u32) -> u32 {
         };
         automata = [first, second, third, fourth];
     }
-    let into = cursor.into;
-    let done = walk::step_chunk(meta, automata, cursor, text, |list, component, last| {
-        walk_fire(slot, list, component << 1 | u32::from(last), into);
+    let done = walk::step_chunk(meta, automata, cursor, text, |lists, at| {
+        walk_fire(slot, lists, at);
     });
     u32::from(done)
 }
@@ -218,8 +243,8 @@ fn walk_begin(slot: u32, family: usize, anchor: u16, into: u32, start: u32, end:
         if meta.family[family & (FAMILY_ROWS - 1)].automata == 0 {
             return false;
         }
-        walk.matches.begin(u32::from(anchor));
-        walk.cursor.begin(meta, family as u32, u32::from(anchor), into, start, end);
+        walk.matches.begin(u32::from(anchor), into);
+        walk.cursor.begin(meta, family as u32, u32::from(anchor), start, end);
     }
     true
 }
@@ -252,32 +277,72 @@ extern "C" fn below_place(slot: u32, start: u32, which: u32) -> u32 {
     let (longest, which) = (MAX_TEXT as u32 - 2 + if which & OF_FOLDER == 0 { 0 } else { 2 }, which & !OF_FOLDER);
     // SAFETY: the slot has one user.
     let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
-    let Some(places) = PLACES.get_ptr(tree) else { return 0 };
+    let Some((len, place)) = place_of(tree, which) else { return 0 };
+    if len == 0 || len >= MAX_ANCHOR as u32 || start + len > longest {
+        return 0;
+    }
+    if !alike(text, start, place, len, 0) {
+        return 0;
+    }
+    let mut from = PLACE_CHUNK;
+    while from < MAX_ANCHOR as u32 {
+        if from >= len {
+            break;
+        }
+        if goes_on_alike(slot, start, which, len, from) == 0 {
+            return 0;
+        }
+        from += PLACE_CHUNK;
+    }
+    let after = start + len;
+    if text[masked(after, TEXT_BYTES as u32 - 1) as usize] == b'/' { after + 1 } else { 0 }
+}
+
+/// Bytes of a place that are compared in one go; few places are longer.
+const PLACE_CHUNK: u32 = 64;
+
+/// Whether the path at `start` is like the place from its byte `from` on, for [`PLACE_CHUNK`] bytes at most.
+#[inline(always)]
+fn alike(text: &[u8; TEXT_BYTES], start: u32, place: *const [u8; MAX_ANCHOR], len: u32, from: u32) -> bool {
+    let mut compared = 0;
+    while compared < PLACE_CHUNK {
+        let i = from + compared;
+        if i >= len {
+            break;
+        }
+        // SAFETY: a map value; the index is masked below the array's length.
+        let expected = unsafe { (*place)[masked(i, MAX_ANCHOR as u32 - 1) as usize] };
+        if text[masked(start + i, TEXT_BYTES as u32 - 1) as usize] != expected {
+            return false;
+        }
+        compared += 1;
+    }
+    true
+}
+
+/// The same of a place of the tree, of `len` bytes still, for what comes after its first ones; 0 if not.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn goes_on_alike(slot: u32, start: u32, which: u32, len: u32, from: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user.
+    let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
+    let Some((now, place)) = place_of(tree, which) else { return 0 };
+    u32::from(now == len && alike(text, start, place, len, from))
+}
+
+/// The repository of a tree, or its home: the length of the path, and where it is.
+#[inline(always)]
+fn place_of(tree: Id, which: u32) -> Option<(u32, *const [u8; MAX_ANCHOR])> {
+    let places = PLACES.get_ptr(tree)?;
     // SAFETY: a map value; user space replaces whole entries, the old one stays until this run is over.
-    let (len, place) = unsafe {
+    Some(unsafe {
         if which == u32::from(NODE_REPO) {
             ((*places).repo_len, &raw const (*places).repo)
         } else {
             ((*places).home_len, &raw const (*places).home)
         }
-    };
-    if len == 0 || len >= MAX_ANCHOR as u32 || start + len > longest {
-        return 0;
-    }
-    let mut i = 0;
-    while i < MAX_ANCHOR as u32 {
-        if i >= len {
-            break;
-        }
-        // SAFETY: the index is masked below the array's length.
-        let expected = unsafe { (*place)[(i & (MAX_ANCHOR as u32 - 1)) as usize] };
-        if text[((start + i) & (TEXT_BYTES as u32 - 1)) as usize] != expected {
-            return 0;
-        }
-        i += 1;
-    }
-    let after = start + len;
-    if text[masked(after, TEXT_BYTES as u32 - 1) as usize] == b'/' { after + 1 } else { 0 }
+    })
 }
 
 /// Whether a place of the tree lies in the folder at `start`.
@@ -287,15 +352,7 @@ extern "C" fn above_place(slot: u32, start: u32, which: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
     // SAFETY: the slot has one user.
     let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
-    let Some(places) = PLACES.get_ptr(tree) else { return 0 };
-    // SAFETY: as in `below_place`.
-    let (len, place) = unsafe {
-        if which == u32::from(NODE_REPO) {
-            ((*places).repo_len, &raw const (*places).repo)
-        } else {
-            ((*places).home_len, &raw const (*places).home)
-        }
-    };
+    let Some((len, place)) = place_of(tree, which) else { return 0 };
     let root = MAX_TEXT as u32 - 1;
     if start >= root {
         return u32::from(len != 0);
@@ -306,7 +363,7 @@ extern "C" fn above_place(slot: u32, start: u32, which: u32) -> u32 {
     }
     let mut i = 0;
     while i < MAX_ANCHOR as u32 {
-        // SAFETY: the index is masked below the array's length.
+        // SAFETY: a map value; the index is masked below the array's length.
         let byte = unsafe { (*place)[masked(i, MAX_ANCHOR as u32 - 1) as usize] };
         if i >= own {
             return u32::from(byte == b'/');
@@ -541,19 +598,36 @@ extern "C" fn match_argv(slot: u32, start: u32, end: u32, more: u32) -> u32 {
 /// Where the words after the program's name lie in the text buffer.
 pub const AFTER_NAME: u32 = MAX_TEXT as u32 + 1;
 
-/// Decides: see [`walk::decide`]. Action in the upper 16 bits, rule in the lower.
+/// Decides: see [`walk::first_rule`]. Action in the upper 16 bits, rule in the lower.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn decide(slot: u32, op: u32, scope: u32, facts: u32) -> u32 {
     let unjudged = u32::from(Verdict::UNJUDGED.action) << 16 | u32::from(NO_RULE_16);
     let Some(work) = work(slot) else { return unjudged };
     // SAFETY: the slot has one user.
-    let (matches, table, who) = unsafe { (&(*work).walk.matches, (*work).table, (*work).who) };
+    let table = unsafe { (*work).table };
     let Some(meta) = meta(table) else { return unjudged };
-    let rule = walk::decide(meta, matches, op, scope, facts, |word| about(table, &who, word as u32));
+    let rule = walk::first_rule(meta, |word| first_of_word(slot, op, scope, facts, word as u32));
+    if rule == UNREADABLE {
+        return unjudged;
+    }
     let action = walk::action(meta, rule, op, scope);
     let rule = if rule == NO_RULE { u32::from(NO_RULE_16) } else { rule & 0xffff };
     u32::from(action) << 16 | rule
+}
+
+/// Instead of a rule: there is nothing to judge by.
+const UNREADABLE: u32 = NO_RULE - 1;
+
+/// See [`walk::first_of_word`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_of_word(slot: u32, op: u32, scope: u32, facts: u32, word: u32) -> u32 {
+    let Some(work) = work(slot) else { return UNREADABLE };
+    // SAFETY: the slot has one user.
+    let (matches, table, who) = unsafe { (&(*work).walk.matches, (*work).table, (*work).who) };
+    let Some(meta) = meta(table) else { return UNREADABLE };
+    walk::first_of_word(meta, matches, op, scope, facts, word as usize, |word| about(table, &who, word as u32))
 }
 
 /// Forgets the last object.
