@@ -19,10 +19,10 @@
 //! deny nor come before one that does, are no part of it, and nor is what may begin anywhere.
 
 use crate::table::{
-    Automaton, CELLS, FAMILY_PATH, FIRES_EXCEPT, LEADS_ANYWHERE, MAX_AUTOMATA, MAX_FIRINGS, MAX_LIST_LEN, MAX_LISTS,
-    MAX_NODES, MAX_RULES, Meta, RULE_WORDS, RuleSet,
+    Automaton, CELLS, FAMILY_PATH, FIRES_EXCEPT, LEADS_ANYWHERE, MAX_AUTOMATA, MAX_FIRINGS, MAX_NODES, MAX_RULES,
+    Meta, RULE_WORDS, RuleSet,
 };
-use crate::walk::{Cursor, Matches};
+use crate::walk::{Cursor, FIRE_CHUNK, Matches, listed};
 use crate::words::Op;
 
 /// What is known of a folder's inside.
@@ -35,6 +35,12 @@ pub struct Below {
     pub signature: u64,
     /// Not 0: too much is under way to say what.
     pub anything: u64,
+    /// Of what is taken in now: the walk since which a parent counts as fired.
+    pub since: u64,
+    /// The component that what follows a parent may not reach beyond.
+    pub component: u64,
+    /// Where it is under way, as one number.
+    pub place: u64,
     /// Rules that match for certain.
     pub object: RuleSet,
     /// Rules from which everything inside is excepted.
@@ -116,28 +122,30 @@ impl Matches {
         }
     }
 
-    /// Takes in what is under way in an automaton where a walk over a folder's path has ended.
+    /// Begins to take in what is under way in an automaton where a walk over a folder's path has ended. Answers as
+    /// [`listed`](crate::walk::listed); [`Matches::lead`] takes it in.
     #[inline(always)]
-    pub fn lead_on(&mut self, meta: &Meta, automaton: &Automaton, number: u32, cursor: &Cursor) {
+    pub fn lead_on(&mut self, meta: &Meta, automaton: &Automaton, number: u32, cursor: &Cursor) -> (u32, u32) {
         let at = number as usize & (MAX_AUTOMATA - 1);
         let leads = meta.family[FAMILY_PATH].leads[at];
         if leads == 0 {
-            return;
+            return (0, 0);
         }
         let state = cursor.state[at];
         let list = automaton.cells[(leads + state) as usize & (CELLS - 1)];
         let place = u64::from(number) << 32 | u64::from(state);
-        self.lead(meta, list, (self.walk, cursor.component), place);
+        self.begin_leading(meta, list, (self.walk, cursor.component), place)
     }
 
-    /// Takes in what entry `number` of [`Meta::leading`] leads to, if its node has fired.
+    /// The same of what entry `number` of [`Meta::leading`] leads to, if its node has fired.
     #[inline(always)]
-    pub fn lead_from(&mut self, meta: &Meta, number: u32) {
+    pub fn lead_from(&mut self, meta: &Meta, number: u32) -> (u32, u32) {
         let leading = meta.leading[number as usize & (MAX_NODES - 1)];
         let node = (leading >> 16) as usize & (MAX_NODES - 1);
-        if self.stamp[node] >> 16 >= self.below.first {
-            self.lead(meta, leading as u16, (self.below.first, u32::MAX), 1 << 63 | u64::from(leading));
+        if self.stamp[node] >> 16 < self.below.first {
+            return (0, 0);
         }
+        self.begin_leading(meta, leading as u16, (self.below.first, u32::MAX), 1 << 63 | u64::from(leading))
     }
 
     /// Takes note that the place of anchor `anchor` lies inside of the folder, whose path is `len` bytes long: not all that is inside
@@ -147,29 +155,37 @@ impl Matches {
         self.below.signature = mix(self.below.signature, 1 << 62 | u64::from(anchor) << 32 | u64::from(len));
     }
 
-    /// Takes in a list of what is under way at `place`: those entries whose parent has fired, in the walk `since` or a later one,
-    /// and early enough to be followed by what is done of the segment at `component`.
+    /// Begins with a list of what is under way at `place`: those entries count whose parent has fired, in the walk `since` or a
+    /// later one, and early enough to be followed by what is done of the segment at `component`.
     #[inline(always)]
-    fn lead(&mut self, meta: &Meta, list: u16, (since, component): (u64, u32), place: u64) {
+    fn begin_leading(&mut self, meta: &Meta, list: u16, (since, component): (u64, u32), place: u64) -> (u32, u32) {
         if list == LEADS_ANYWHERE {
             self.below.anything = 1;
             self.below.signature = mix(self.below.signature, place);
-            return;
+            return (0, 0);
         }
-        let packed = meta.list[list as usize & (MAX_LISTS - 1)];
-        let (count, first) = (packed & 0xff, packed >> 8);
-        let mut i = 0;
-        while i < MAX_LIST_LEN as u32 {
+        (self.below.since, self.below.component, self.below.place) = (since, u64::from(component), place);
+        listed(meta, u64::from(list), 0)
+    }
+
+    /// Takes in at most [`FIRE_CHUNK`] of the entries of the list that was begun with: from number `from` on, of `count` that begin at
+    /// `first` in [`Meta::firing`].
+    #[inline(always)]
+    pub fn lead(&mut self, meta: &Meta, first: u32, count: u32, from: u32) {
+        let mut i = from;
+        let mut taken = 0;
+        while taken < FIRE_CHUNK {
             if i >= count {
                 break;
             }
             let firing = &meta.firing[(first + i) as usize & (MAX_FIRINGS - 1)];
             i += 1;
+            taken += 1;
             let parent = self.stamp[firing.parent as usize & (MAX_NODES - 1)];
-            if parent >> 16 < since || (parent & 0xffff) + u64::from(firing.len) > u64::from(component) {
+            if parent >> 16 < self.below.since || (parent & 0xffff) + u64::from(firing.len) > self.below.component {
                 continue;
             }
-            self.below.signature = mix(self.below.signature, place ^ u64::from(i) << 24);
+            self.below.signature = mix(self.below.signature, self.below.place ^ u64::from(i) << 24);
             let rule = firing.rule as usize & (MAX_RULES - 1);
             let (word, bit) = (rule / 64, 1 << (rule % 64));
             if firing.flags & FIRES_EXCEPT != 0 {
@@ -177,6 +193,15 @@ impl Matches {
             } else {
                 self.below.leads[word] |= bit;
             }
+        }
+    }
+
+    /// The same of all of them, in user space.
+    pub fn lead_all(&mut self, meta: &Meta, (first, count): (u32, u32)) {
+        let mut from = 0;
+        while from < count {
+            self.lead(meta, first, count, from);
+            from += FIRE_CHUNK;
         }
     }
 

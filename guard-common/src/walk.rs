@@ -203,6 +203,13 @@ fn reached(position: u32, end: u32) -> u32 {
     end.wrapping_sub(position).wrapping_sub(1) >> 31
 }
 
+/// 1 where two numbers are the same, else 0.
+#[inline(always)]
+fn same(one: u32, other: u32) -> u32 {
+    let differ = one ^ other;
+    (differ.wrapping_sub(1) & !differ) >> 31
+}
+
 /// Longest part of a command line that is put into the buffer at once, after its first word.
 pub const ARGV_PIECE: u32 = 3840;
 /// Pieces of a command line that are walked, one after the other; a longer line is not known whole.
@@ -239,10 +246,9 @@ pub fn step_chunk(
             u32::from(automata[automaton].cells[(state * stride + column) as usize & (CELLS - 1)])
         };
         let byte = text[position as usize & (TEXT_BYTES - 1)];
-        // A number and not the outcome of a comparison, so that to the verifier a last component ends like any other.
+        // Numbers and not outcomes of comparisons, so that to the verifier a last component ends like any other.
         let last = masked(reached(position, end), 1);
-        if last != 0 || u32::from(byte) == family.separator {
-            let last = masked(last, 1);
+        if last | masked(same(u32::from(byte), family.separator), 1) != 0 {
             // SAFETY: as above.
             if last & unsafe { more_at.read_volatile() } != 0 {
                 return true;

@@ -281,18 +281,8 @@ extern "C" fn below_place(slot: u32, start: u32, which: u32) -> u32 {
     if len == 0 || len >= MAX_ANCHOR as u32 || start + len > longest {
         return 0;
     }
-    if !alike(text, start, place, len, 0) {
+    if !is_like(slot, text, (start, len), (which, place, len)) {
         return 0;
-    }
-    let mut from = PLACE_CHUNK;
-    while from < MAX_ANCHOR as u32 {
-        if from >= len {
-            break;
-        }
-        if goes_on_alike(slot, start, which, len, from) == 0 {
-            return 0;
-        }
-        from += PLACE_CHUNK;
     }
     let after = start + len;
     if text[masked(after, TEXT_BYTES as u32 - 1) as usize] == b'/' { after + 1 } else { 0 }
@@ -301,13 +291,37 @@ extern "C" fn below_place(slot: u32, start: u32, which: u32) -> u32 {
 /// Bytes of a place that are compared in one go; few places are longer.
 const PLACE_CHUNK: u32 = 64;
 
-/// Whether the path at `start` is like the place from its byte `from` on, for [`PLACE_CHUNK`] bytes at most.
+/// Whether the `count` bytes of the text at `start` are those that the place of `which`, `len` bytes long, begins with.
 #[inline(always)]
-fn alike(text: &[u8; TEXT_BYTES], start: u32, place: *const [u8; MAX_ANCHOR], len: u32, from: u32) -> bool {
+fn is_like(
+    slot: u32,
+    text: &[u8; TEXT_BYTES],
+    (start, count): (u32, u32),
+    (which, place, len): (u32, *const [u8; MAX_ANCHOR], u32),
+) -> bool {
+    if !is_part_like(text, start, place, 0, count) {
+        return false;
+    }
+    let mut from = PLACE_CHUNK;
+    while from < MAX_ANCHOR as u32 {
+        if from >= count {
+            break;
+        }
+        if goes_on_like(slot, start, len << 8 | which, from, count) == 0 {
+            return false;
+        }
+        from += PLACE_CHUNK;
+    }
+    true
+}
+
+/// The same of the bytes from number `from` on, [`PLACE_CHUNK`] at most.
+#[inline(always)]
+fn is_part_like(text: &[u8; TEXT_BYTES], start: u32, place: *const [u8; MAX_ANCHOR], from: u32, count: u32) -> bool {
     let mut compared = 0;
     while compared < PLACE_CHUNK {
         let i = from + compared;
-        if i >= len {
+        if i >= count {
             break;
         }
         // SAFETY: a map value; the index is masked below the array's length.
@@ -320,15 +334,16 @@ fn alike(text: &[u8; TEXT_BYTES], start: u32, place: *const [u8; MAX_ANCHOR], le
     true
 }
 
-/// The same of a place of the tree, of `len` bytes still, for what comes after its first ones; 0 if not.
+/// See [`is_part_like`]; `place` is which one, and its length, shifted left by 8. 0 as well where it was replaced meanwhile.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn goes_on_alike(slot: u32, start: u32, which: u32, len: u32, from: u32) -> u32 {
+extern "C" fn goes_on_like(slot: u32, start: u32, place: u32, from: u32, count: u32) -> u32 {
     let Some(work) = work(slot) else { return 0 };
     // SAFETY: the slot has one user.
     let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
-    let Some((now, place)) = place_of(tree, which) else { return 0 };
-    u32::from(now == len && alike(text, start, place, len, from))
+    let (which, expected) = (place & 0xff, place >> 8);
+    let Some((len, place)) = place_of(tree, which) else { return 0 };
+    u32::from(len == expected && is_part_like(text, start, place, from, count))
 }
 
 /// The repository of a tree, or its home: the length of the path, and where it is.
@@ -361,19 +376,11 @@ extern "C" fn above_place(slot: u32, start: u32, which: u32) -> u32 {
     if len <= own || len >= MAX_ANCHOR as u32 {
         return 0;
     }
-    let mut i = 0;
-    while i < MAX_ANCHOR as u32 {
-        // SAFETY: a map value; the index is masked below the array's length.
-        let byte = unsafe { (*place)[masked(i, MAX_ANCHOR as u32 - 1) as usize] };
-        if i >= own {
-            return u32::from(byte == b'/');
-        }
-        if text[masked(start + i, TEXT_BYTES as u32 - 1) as usize] != byte {
-            return 0;
-        }
-        i += 1;
+    if !is_like(slot, text, (start, own), (which, place, len)) {
+        return 0;
     }
-    0
+    // SAFETY: a map value; the index is masked below the array's length.
+    u32::from(unsafe { (*place)[masked(own, MAX_ANCHOR as u32 - 1) as usize] } == b'/')
 }
 
 /// Forgets what was found for the last object.
@@ -502,7 +509,8 @@ extern "C" fn lead_on(slot: u32, number: u32) -> u32 {
     let Some(automaton) = automaton(table, meta.family[FAMILY_PATH].block[masked(number, 3) as usize]) else {
         return 0;
     };
-    matches.lead_on(meta, automaton, number, cursor);
+    let (first, count) = matches.lead_on(meta, automaton, number, cursor);
+    lead_all(slot, first, count);
     0
 }
 
@@ -514,7 +522,33 @@ extern "C" fn lead_from(slot: u32, number: u32) -> u32 {
     // SAFETY: the slot has one user.
     let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
     let Some(meta) = meta(table) else { return 0 };
-    matches.lead_from(meta, number);
+    let (first, count) = matches.lead_from(meta, number);
+    lead_all(slot, first, count);
+    0
+}
+
+/// Takes in the entries of the list that was begun with.
+#[inline(always)]
+fn lead_all(slot: u32, first: u32, count: u32) {
+    let mut from = 0;
+    while from < MAX_LIST_LEN as u32 {
+        if from >= count {
+            break;
+        }
+        lead_chunk(slot, first, count, from);
+        from += walk::FIRE_CHUNK;
+    }
+}
+
+/// See [`walk::Matches::lead`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn lead_chunk(slot: u32, first: u32, count: u32, from: u32) -> u32 {
+    let Some(work) = work(slot) else { return 0 };
+    // SAFETY: the slot has one user; the callers hold nothing of it any more.
+    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
+    let Some(meta) = meta(table) else { return 0 };
+    matches.lead(meta, first, count, from);
     0
 }
 

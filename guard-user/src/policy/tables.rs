@@ -162,7 +162,8 @@ impl Tables<'_> {
             }
         }
         for number in 0..meta.leading_nodes {
-            self.walk.matches.lead_from(meta, number);
+            let list = self.walk.matches.lead_from(meta, number);
+            self.walk.matches.lead_all(meta, list);
         }
         self.walk.matches.take_stock(meta);
         let mut denied = |likely| {
@@ -182,7 +183,8 @@ impl Tables<'_> {
                 let block = meta.family[FAMILY_PATH].block[number as usize];
                 let automaton = Automaton::of(&self.compiled.blocks[block as usize]);
                 let Walk { cursor, matches, .. } = &mut *self.walk;
-                matches.lead_on(meta, automaton, number, cursor);
+                let list = matches.lead_on(meta, automaton, number, cursor);
+                matches.lead_all(meta, list);
             }
         }
     }
