@@ -45,9 +45,8 @@ pub fn in_force() {
 }
 
 fn honoured(ground: &Ground) {
-    fs::create_dir(FOLDER).expect("a folder");
-    // Without security hooks from here on: there are fewer programs to load then, which is most of what a start takes in an
-    // emulated machine; and what guard does without them has to get on with the unit as well.
+    fs::create_dir_all(FOLDER).expect("a folder");
+    // Without security hooks, as before this.
     let example = example("install.md").replace(" --metrics ", " --without-hooks --metrics ");
     assert!(example.contains(" --without-hooks "), "{example}");
     let texts = [example, "[Service]\nWatchdogSec=4\nEnvironment=GUARD_LOG=debug\n".to_owned()];

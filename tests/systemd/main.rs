@@ -1,6 +1,6 @@
 //! guard as a service of the systemd that runs a machine: installed into its image, started at its boot, reloaded, restarted,
-//! killed, hung, changed by drop-ins, upgraded, removed and installed anew. `cargo xtask vm` boots a machine that is there for
-//! this alone, and runs this in it.
+//! killed, hung, changed by drop-ins, telling people, upgraded, removed and installed anew, by itself and by its Debian package.
+//! `cargo xtask vm` boots a machine that is there for this alone, and runs this in it.
 //!
 //! The steps are one story: each begins where the one before has ended, and the first that fails is the last.
 
@@ -13,6 +13,8 @@ mod ground;
 mod hammer;
 mod image;
 mod manager;
+mod package;
+mod told;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -47,7 +49,9 @@ fn main() -> ExitCode {
 fn all() -> bool {
     let ground = Ground::new();
     println!("hooks: {}", support::kernel::hooks());
-    let steps = [boot::STEPS, changed::STEPS, drop_in::STEPS, ended::STEPS, away::STEPS].concat();
+    let stories =
+        [boot::STEPS, changed::STEPS, told::STEPS, drop_in::STEPS, ended::STEPS, away::STEPS, package::STEPS];
+    let steps = stories.concat();
     let mut passed = 0;
     for (name, step) in &steps {
         let started = Instant::now();

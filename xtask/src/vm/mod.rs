@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 
-use crate::{build, codex, host, say, setup, workspace};
+use crate::{build, codex, dist, host, say, setup, workspace};
 use beside::Said;
 use guest::Task;
 use image::Then;
@@ -54,6 +54,8 @@ const CHECKING: Duration = Duration::from_mins(25);
 const EVADED: &str = "6.1";
 /// The longest that they may take. Six minutes are usual, and several times that where the host is busy.
 const TRYING: Duration = Duration::from_hours(1);
+/// What the machine is called in which guard is a service. It installs the packages that were made for the tests.
+const SERVICE: &str = "service";
 /// The kernel on which guard is installed as a service: one that takes little time to check programs, for they are loaded again
 /// and again there.
 const SERVED: &str = "6.1";
@@ -66,6 +68,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     build::build()?;
     prepare(&chosen)?;
     let tasks = if options.service { vec![service(chosen[0])?] } else { tasks(&chosen, options)? };
+    if tasks.iter().any(|task| task.part == Some(SERVICE)) {
+        dist::for_tests()?;
+    }
     let passed = matrix(&tasks, options.record, &mut |line| println!("{line}"))?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -153,7 +158,7 @@ fn tasks(kernels: &[&'static Kernel], options: &Options) -> Result<Vec<Task>> {
 /// Guard as a service of the systemd that runs a machine, which has nothing to do with the kernel.
 fn service(kernel: &'static Kernel) -> Result<Task> {
     let command = command("guard-systemd", &[])?;
-    Ok(Task { kernel, part: Some("service"), then: Then::Systemd, command, limit: SERVING })
+    Ok(Task { kernel, part: Some(SERVICE), then: Then::Systemd, command, limit: SERVING })
 }
 
 /// Has all of it done, and says whether all is as it should be. What the machines say is handed over line by line.

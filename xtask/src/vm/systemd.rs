@@ -6,20 +6,24 @@ use anyhow::{Result, bail};
 
 use crate::{host, setup};
 
-/// What `systemd.sh` runs, and Debian's package of it.
-const PROGRAM: &str = "/lib/systemd/systemd";
-const PACKAGE: &str = "systemd";
+/// What `systemd.sh` and `guard-systemd` run beside guard, and Debian's package of each.
+const PROGRAMS: [(&str, &str); 2] =
+    [("/lib/systemd/systemd", "systemd"), ("/usr/bin/dbus-daemon", "dbus-daemon")];
 
-/// Gets it if it isn't there. Installed, it runs nothing yet: what runs a machine stays what it is.
+/// Gets them if they aren't there. Installed, they run nothing yet: what runs a machine stays what it is.
 pub fn fetch() -> Result<()> {
-    if Path::new(PROGRAM).exists() {
+    let missing = PROGRAMS.iter().filter(|(program, _)| !Path::new(program).exists());
+    let (programs, packages): (Vec<&str>, Vec<&str>) = missing.copied().unzip();
+    if packages.is_empty() {
         return Ok(());
     }
     if !host::is_root() || host::program("apt-get").is_none() {
         bail!(
-            "one of the virtual machines is run by systemd, and there is no {PROGRAM}.\n    on Debian, as root: apt-get \
-             install --no-install-recommends {PACKAGE}"
+            "one of the virtual machines is run by systemd, and these are not there: {}.\n    on Debian, as root: apt-get \
+             install --no-install-recommends {}",
+            programs.join(", "),
+            packages.join(" ")
         );
     }
-    setup::install(&[PACKAGE])
+    setup::install(&packages)
 }

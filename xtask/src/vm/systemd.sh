@@ -10,7 +10,12 @@ echo 5f0c1d2b9a8e47763f21d4c5b6a79880 > /root/etc/machine-id
 # systemd leaves much of a container to what runs that. The host may be one, this machine is none. What runs on the host has
 # left nothing in an image.
 rm -rf /root/.dockerenv /root/run
+# Nor does what keeps packages from starting services in a container.
+rm -f /root/usr/sbin/policy-rc.d
 mkdir /root/run
+# The pages of the manual that the host has would be indexed each time that a package is installed, for minutes.
+mkdir -p /root/usr/share/man
+mount -t tmpfs tmpfs /root/usr/share/man
 # Nobody sits at a terminal, and nobody would tell that there is one.
 ln -s /dev/null "$systemd/getty.target"
 # What is shown of jobs that take long would fill the kernel's console.
