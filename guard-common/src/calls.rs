@@ -44,6 +44,8 @@ pub enum Call {
     Module = 18,
     /// The system call `bpf` is called.
     Bpf = 19,
+    /// A limit of another process is set.
+    Limit = 20,
 }
 
 impl Call {

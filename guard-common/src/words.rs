@@ -165,6 +165,10 @@ words! {
         Module = 21 "module",
         /// The system call `bpf` is called.
         Bpf = 22 "bpf",
+        /// A limit of another process is set, which can end it.
+        Limit = 23 "limit",
+        /// Another process is moved to another control group, in which it can be ended, halted or starved.
+        Regroup = 24 "regroup",
     }
 }
 

@@ -114,6 +114,8 @@ const fn known_64(number: u64) -> Known {
         // ptrace; process_vm_readv, process_vm_writev
         101 => (Call::Attach, Form::Request),
         310 | 311 => (Call::Attach, Form::Process),
+        // prlimit64
+        302 => (Call::Limit, Form::Process),
         // mount, move_mount, umount2, pivot_root
         165 => (Call::Mount, Form::SecondName),
         429 => (Call::MoveMount, Form::NamesAt),
@@ -163,6 +165,7 @@ const fn known_32(number: u64) -> Known {
         298 => (Call::Chown, Form::NameAt),
         26 => (Call::Attach, Form::Request),
         347 | 348 => (Call::Attach, Form::Process),
+        340 => (Call::Limit, Form::Process),
         21 => (Call::Mount, Form::SecondName),
         429 => (Call::MoveMount, Form::NamesAt),
         // umount, umount2
@@ -301,7 +304,21 @@ fn judge(slot: u32, member: &Member, call: Call, form: Form, result: i64) {
             }
             judge_traced(slot, member)
         }
-        (Call::Attach, _) => judge_reached(slot, member),
+        (Call::Attach, _) => {
+            let number = argument(slot, 0) as u32;
+            if target::may_attach(member, number) || traces(kernel::current(), number) != 0 {
+                return;
+            }
+            judge_reached(slot, How::Attach as u32, Op::Ptrace as u32)
+        }
+        (Call::Limit, _) => {
+            let number = argument(slot, 0) as u32;
+            // Its own, or only asked for.
+            if number == 0 || argument(slot, 2) == 0 || target::is_of(member, number) {
+                return;
+            }
+            judge_reached(slot, How::Limit as u32, Op::Signal as u32)
+        }
         (Call::SetIdProgram, _) => judge_program(slot),
         (Call::Module, Form::Descriptor) => judge_descriptor(slot, How::Module as u32, Op::Privilege as u32),
         (Call::Module, _) => judge_itself(slot, How::Module as u32, Op::Privilege as u32),
@@ -526,23 +543,19 @@ fn judge_traced(slot: u32, member: &Member) -> u32 {
     0
 }
 
-/// Judges that the memory of a process was read or written without attaching to it. Which program that process runs is
-/// not known. In a pid namespace of its own, a process calls others by numbers that say nothing here.
-#[inline(always)]
-fn judge_reached(slot: u32, member: &Member) -> u32 {
-    let task = kernel::current();
-    let pid: u64 = read_or_zero(task, offset!(task_thread_pid));
+/// Judges what was done to a process that a call names by its number. Which program that process runs is not known. In a pid
+/// namespace of its own, a process calls others by numbers that say nothing here.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn judge_reached(slot: u32, how: u32, op: u32) -> u32 {
+    let pid: u64 = read_or_zero(kernel::current(), offset!(task_thread_pid));
     if read_or_zero::<u32>(pid, offset!(pid_level)) != 0 {
         return 0;
     }
-    let number = argument(slot, 0) as u32;
-    if target::may_attach(member, number) || traces(task, number) != 0 {
-        return 0;
-    }
-    attempt::begin(slot, How::Attach, Op::Ptrace);
-    attempt::on_process(slot, number, 0);
+    attempt::begin_numbered(slot, how, op);
+    attempt::on_process(slot, argument(slot, 0) as u32, 0);
     attempt::on(slot, OLD, 0, 0);
-    attempt::judge(slot, OLD, bit(Op::Ptrace), EXECUTABLE);
+    attempt::judge(slot, OLD, 1 << masked(op, u32::BITS - 1), EXECUTABLE);
     attempt::conclude_late(slot);
     0
 }

@@ -19,7 +19,7 @@ use guard_common::words::{Op, Scope};
 
 use crate::kernel::{self, argument, masked, read, read_or_zero};
 use crate::maps::{GROUPS, MEMBERS, SLOT_GROUP, count, host_wide, offset, slot, work};
-use crate::{emit, exec, path, tree, verdict};
+use crate::{emit, exec, path, target, tree, verdict};
 
 /// The kernel's tracepoints give no longer path (`TRACE_CGROUP_PATH_LEN`, `kernel/cgroup/cgroup-internal.h`).
 const MAX_GROUP: u32 = 1024;
@@ -68,11 +68,12 @@ pub fn removed(ctx: &BtfTracePointContext) -> i32 {
 /// `cgroup_attach_task(group, path, task, threadgroup)`.
 #[inline(always)]
 pub fn entered(ctx: &BtfTracePointContext) -> i32 {
+    let task = argument(ctx, 2);
+    target::regrouped(slot(SLOT_GROUP), task);
     let Some(number) = number_of(argument(ctx, 0)) else { return 0 };
     if GROUPS.get_ptr(number).is_none() {
         return 0;
     }
-    let task = argument(ctx, 2);
     let (Some(tgid), Some(start)) = (read::<u32>(task, offset!(task_tgid)), kernel::process_start(task)) else {
         return 0;
     };

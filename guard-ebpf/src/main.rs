@@ -218,6 +218,11 @@ fn on_task_kill(ctx: LsmContext) -> i32 {
     target::signalling(&ctx)
 }
 
+#[lsm(hook = "task_setrlimit")]
+fn on_task_setrlimit(ctx: LsmContext) -> i32 {
+    target::limiting(&ctx)
+}
+
 #[lsm(hook = "ptrace_access_check")]
 fn on_ptrace_access_check(ctx: LsmContext) -> i32 {
     target::attaching(&ctx)

@@ -50,13 +50,49 @@ pub fn signalling(ctx: &LsmContext) -> i32 {
     asked(|slot, member| {
         let task = argument(ctx, 0);
         let tgid: u32 = read_or_zero(task, offset!(task_tgid));
-        if tree::member(tgid).is_some_and(|target| target.tree == member.tree) {
+        if is_of(member, tgid) {
             return false;
         }
         attempt::begin(slot, How::Kill, Op::Signal);
         attempt::on_process(slot, tgid, signal as u32);
         refuse_by_executable(slot, task, Op::Signal)
     })
+}
+
+/// `task_setrlimit(task, resource, limit)`, called before a limit of any process is changed (`kernel/sys.c:do_prlimit`). One that
+/// is exceeded ends the process, as `RLIMIT_CPU` does.
+#[inline(always)]
+pub fn limiting(ctx: &LsmContext) -> i32 {
+    asked(|slot, member| {
+        let task = argument(ctx, 0);
+        let tgid: u32 = read_or_zero(task, offset!(task_tgid));
+        if is_of(member, tgid) {
+            return false;
+        }
+        attempt::begin(slot, How::Limit, Op::Signal);
+        attempt::on_process(slot, tgid, 0);
+        refuse_by_executable(slot, task, Op::Signal)
+    })
+}
+
+/// A process was moved to another control group: `task`, by the current one. No hook is asked before.
+#[inline(always)]
+pub fn regrouped(slot: u32, task: u64) {
+    let Some(member) = tree::member(kernel::tgid()) else { return };
+    let tgid: u32 = read_or_zero(task, offset!(task_tgid));
+    if is_of(&member, tgid) {
+        return;
+    }
+    attempt::begin(slot, How::Regroup, Op::Signal);
+    attempt::on_process(slot, tgid, 0);
+    judge_executable(slot, task, Op::Signal as u32);
+    attempt::conclude_late(slot);
+}
+
+/// Whether process `tgid` is one of the member's own tree.
+#[inline(always)]
+pub fn is_of(member: &Member, tgid: u32) -> bool {
+    tree::member(tgid).is_some_and(|target| target.tree == member.tree)
 }
 
 /// `signal_generate(sig, info, task, group, result)`, which fires for each process that a signal is for, where no hook is
@@ -71,7 +107,7 @@ pub fn signalled(ctx: &BtfTracePointContext) -> i32 {
     }
     let task = argument(ctx, 2);
     let tgid: u32 = read_or_zero(task, offset!(task_tgid));
-    if tree::member(tgid).is_some_and(|target| target.tree == member.tree) {
+    if is_of(&member, tgid) {
         return 0;
     }
     let slot = slot(SLOT_SYSCALL);

@@ -19,6 +19,18 @@ pub enum Act {
         /// Its number.
         pid: i32,
     },
+    /// Set the time of a processor that a process may use, to no limit.
+    Limit {
+        /// Its number.
+        pid: i32,
+    },
+    /// Move a process to a control group.
+    Regroup {
+        /// Its number.
+        pid: i32,
+        /// The group's folder.
+        group: PathBuf,
+    },
     /// Get at a process's memory or descriptors.
     Attach {
         /// How.
@@ -86,6 +98,8 @@ impl Act {
     pub fn run(&self) -> io::Result<()> {
         match self {
             Self::Kill { pid } => Ok(kill(Pid::from_raw(*pid), Signal::SIGTERM)?),
+            Self::Limit { pid } => limit(*pid),
+            Self::Regroup { pid, group } => std::fs::write(group.join("cgroup.procs"), pid.to_string()),
             Self::Attach { by, pid } => attach(*by, *pid),
             Self::Mount { folder } => {
                 own_mounts()?;
@@ -132,6 +146,12 @@ fn own_mounts() -> io::Result<()> {
 
 fn zero(result: libc::c_long) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn limit(pid: i32) -> io::Result<()> {
+    let none = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the new limit is there, and the old one is not asked for.
+    zero(unsafe { libc::prlimit(pid, libc::RLIMIT_CPU, &raw const none, std::ptr::null_mut()) }.into())
 }
 
 fn attach(by: Attaching, pid: i32) -> io::Result<()> {

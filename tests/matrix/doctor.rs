@@ -40,6 +40,7 @@ const ATTEMPTS: &[(&str, &[&str])] = &[
     ("changing permissions", &["chmod", "kept/file"]),
     ("changing owner or group", &["chown", "kept/file"]),
     ("sending a signal out of the session", &["kill", "PID"]),
+    ("setting a limit of a process outside the session", &["limit", "PID"]),
     ("tracing a process, using its memory or taking its descriptors", &["attach", "PID"]),
     ("mounting", &["mount", "kept/empty"]),
     ("making a user namespace", &["exec", "./careful", "user-namespace"]),

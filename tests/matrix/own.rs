@@ -24,8 +24,12 @@ fn processes(ground: &Ground) {
     if !ground.kernel.asks("kill") {
         return weigh(ground, &pid);
     }
-    for (how, words) in [("kill", &["kill"][..]), ("attach", &["attach"]), ("attach", &["attach", "--by", "memory"])]
-    {
+    for (how, words) in [
+        ("kill", &["kill"][..]),
+        ("limit", &["limit"]),
+        ("attach", &["attach"]),
+        ("attach", &["attach", "--by", "memory"]),
+    ] {
         let event = ground.held("self-process", disk, how, words.iter().copied().chain([pid.as_str()]));
         assert_eq!((&event["target"], text(&event, "/how")), (&ground.daemon.pid().into(), how), "{event}");
     }

@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
 use serde_json::Value;
+use support::group::Group;
 use support::guard::Guarded;
 use support::run::{Job, Running};
 use support::stage::text;
@@ -16,6 +17,7 @@ use crate::ground::Ground;
 
 pub const CHECKS: &[Check] = &[
     ("rights: no signal reaches another's process", signals),
+    ("rights: nobody else's process is limited, nor moved to another control group", reins),
     ("rights: nobody's memory is seen, nor descriptors taken", memory),
     ("rights: a process does as it likes with its own children", own),
     ("rights: nothing is mounted where it may not be", mounts),
@@ -43,8 +45,8 @@ pub fn victim_in_memory(place: &Path) -> Running {
 fn against(ground: &Ground, place: &Path, how: &str, words: &[&str]) -> Value {
     let victim = victim(place);
     let pid = victim.pid().to_string();
-    // The call that uses its memory does not show whose it is: then the first rule decides that denies anything of the kind.
-    let known = ground.kernel.asks(how) || !words.contains(&"memory");
+    // Calls that name it by a number do not show what it runs: then the first rule decides that denies anything of the kind.
+    let known = ground.kernel.asks(how) || !["memory", "limit"].iter().any(|word| words.contains(word));
     let rule = if known { "processes" } else { "self-process" };
     let event = ground.held(rule, place, how, words.iter().copied().chain([pid.as_str()]));
     assert_eq!(event["target"], victim.pid(), "{event}");
@@ -57,6 +59,21 @@ fn signals(ground: &Ground) {
     let [disk, _] = &ground.places;
     let event = against(ground, disk, "kill", &["kill"]);
     assert_eq!((text(&event, "/op"), &event["signal"]), ("signal", &15.into()), "{event}");
+}
+
+/// By limits that it exceeds, and in a group that is halted or killed, a process ends as by a signal.
+fn reins(ground: &Ground) {
+    let [disk, _] = &ground.places;
+    let event = against(ground, disk, "limit", &["limit"]);
+    assert_eq!((text(&event, "/op"), &event["signal"]), ("signal", &Value::Null), "{event}");
+    let group = Group::new();
+    let folder = group.folder().display().to_string();
+    let victim = victim(disk);
+    let event = ground.contained("processes", disk, ["regroup", &victim.pid().to_string(), &folder]);
+    assert_eq!((text(&event, "/how"), &event["target"]), ("regroup", &victim.pid().into()), "{event}");
+    let own = format!("./victim sleep 60000 & ./attempt regroup $! {folder} && ./attempt limit $!; a=$?; kill $!; exit $a");
+    let Guarded { done, events } = ground.run(&crate::ground::shell(disk, &own));
+    assert_eq!((done.code(), events.denials().count()), (0, 0), "{}\n{events}", done.err());
 }
 
 fn memory(ground: &Ground) {

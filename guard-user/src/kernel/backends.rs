@@ -101,6 +101,7 @@ const BY_HOOK: &[ByHook] = &[
     or_late(Op::Chmod, "changing permissions", "path_chmod", BY_NAME),
     or_late(Op::Chmod, "changing owner or group", "path_chown", BY_NAME),
     or_late(Op::Signal, "sending a signal out of the session", "task_kill", "contained: it has been sent"),
+    or_late(Op::Signal, "setting a limit of a process outside the session", "task_setrlimit", HAPPENED),
     or_late(
         Op::Ptrace,
         "tracing a process, using its memory or taking its descriptors",
@@ -172,11 +173,18 @@ const NOT_MADE: &str = "prevented: the socket is not made where rules deny an ad
 pub const OTHER_FAMILIES: &str = "packet sockets, vsock and sockets of other families";
 
 /// What is so on every kernel that guard runs on.
-const ALWAYS: [Hold; 5] = [
+const ALWAYS: [Hold; 6] = [
     hold(Op::Connect, NETWORK, Reach::Prevented, Backend::Cgroup, THROUGH),
     hold(Op::Send, NETWORK, Reach::Prevented, Backend::Cgroup, THROUGH),
     hold(Op::Send, OTHER_INTERNET, Reach::Prevented, Backend::Cgroup, NOT_MADE),
     hold(Op::Bind, "binding a socket to an internet address", Reach::Prevented, Backend::Cgroup, THROUGH),
+    hold(
+        Op::Signal,
+        "moving a process outside the session to another control group",
+        Reach::Contained,
+        Backend::Signal,
+        HAPPENED,
+    ),
     hold(
         Op::Outlive,
         "outliving the session",

@@ -69,6 +69,7 @@ pub const HOOKS: &[Hook] = &[
     or_late("path_chmod", "on_path_chmod", About(&[Op::Chmod]), Call::Chmod),
     or_late("path_chown", "on_path_chown", About(&[Op::Chmod]), Call::Chown),
     or_late("task_kill", "on_task_kill", About(&[Op::Signal]), Call::Kill),
+    or_late("task_setrlimit", "on_task_setrlimit", About(&[Op::Signal]), Call::Limit),
     or_late("ptrace_access_check", "on_ptrace_access_check", About(&[Op::Ptrace]), Call::Attach),
     or_late("sb_mount", "on_sb_mount", About(&[Op::Mount]), Call::Mount),
     or_late("move_mount", "on_move_mount", About(&[Op::Mount]), Call::MoveMount),
