@@ -65,7 +65,8 @@ pub fn removed(ctx: &BtfTracePointContext) -> i32 {
     0
 }
 
-/// `cgroup_attach_task(group, path, task, threadgroup)`.
+/// `cgroup_attach_task(group, path, task, threadgroup)`. Whoever moved a process that is not its own is judged, whatever the
+/// group, of any hierarchy.
 #[inline(always)]
 pub fn entered(ctx: &BtfTracePointContext) -> i32 {
     let task = argument(ctx, 2);

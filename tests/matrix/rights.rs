@@ -71,7 +71,8 @@ fn reins(ground: &Ground) {
     let victim = victim(disk);
     let event = ground.contained("processes", disk, ["regroup", &victim.pid().to_string(), &folder]);
     assert_eq!((text(&event, "/how"), &event["target"]), ("regroup", &victim.pid().into()), "{event}");
-    let own = format!("./victim sleep 60000 & ./attempt regroup $! {folder} && ./attempt limit $!; a=$?; kill $!; exit $a");
+    let own =
+        format!("./victim sleep 60000 & ./attempt regroup $! {folder} && ./attempt limit $!; a=$?; kill $!; exit $a");
     let Guarded { done, events } = ground.run(&crate::ground::shell(disk, &own));
     assert_eq!((done.code(), events.denials().count()), (0, 0), "{}\n{events}", done.err());
 }

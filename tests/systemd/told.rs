@@ -93,16 +93,15 @@ fn told(ground: &Ground) {
     // It stays until the line is there.
     let script = "cat denied/secret; read -r x";
     let mut terminal = Terminal::start(&job.args(["in", "fork", "exec", "/bin/bash", "-c", script]).under(words));
-    terminal.wait_until("a line on the terminal", || terminal.screen().contains("; rule secrets: Nobody's business."));
+    terminal
+        .wait_until("a line on the terminal", || terminal.screen().contains("; rule secrets: Nobody's business."));
     terminal.type_in("\r");
     terminal.wait();
     // Whether anybody shows notifications is what the bus answers to those alone whom it has let in.
     said(4, "nobody on their session bus shows notifications");
     wait("the webhook", || arrived.lock().unwrap_or_else(PoisonError::into_inner).contains("\"secrets\""));
     let waits = |file: fs::DirEntry| file.file_name().as_encoded_bytes().ends_with(b".jsonl");
-    wait("nothing to be sent any more", || {
-        fs::read_dir(SPOOL).is_ok_and(|files| !files.flatten().any(waits))
-    });
+    wait("nothing to be sent any more", || fs::read_dir(SPOOL).is_ok_and(|files| !files.flatten().any(waits)));
     drop(user.bus);
     fs::remove_dir_all(format!("/run/user/{}", user.uid)).expect("removed");
     fs::remove_file(file).expect("removed");

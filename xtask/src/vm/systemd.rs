@@ -7,8 +7,7 @@ use anyhow::{Result, bail};
 use crate::{host, setup};
 
 /// What `systemd.sh` and `guard-systemd` run beside guard, and Debian's package of each.
-const PROGRAMS: [(&str, &str); 2] =
-    [("/lib/systemd/systemd", "systemd"), ("/usr/bin/dbus-daemon", "dbus-daemon")];
+const PROGRAMS: [(&str, &str); 2] = [("/lib/systemd/systemd", "systemd"), ("/usr/bin/dbus-daemon", "dbus-daemon")];
 
 /// Gets them if they aren't there. Installed, they run nothing yet: what runs a machine stays what it is.
 pub fn fetch() -> Result<()> {
