@@ -47,46 +47,37 @@ pub fn signalling(ctx: &LsmContext) -> i32 {
         // Nothing is sent; it is asked whether the process is there.
         return 0;
     }
-    asked(|slot, member| {
-        let task = argument(ctx, 0);
-        let tgid: u32 = read_or_zero(task, offset!(task_tgid));
-        if is_of(member, tgid) {
-            return false;
-        }
-        attempt::begin(slot, How::Kill, Op::Signal);
-        attempt::on_process(slot, tgid, signal as u32);
-        refuse_by_executable(slot, task, Op::Signal)
-    })
+    asked(|slot, member| reaches(slot, member, argument(ctx, 0), How::Kill, signal as u32) && attempt::conclude(slot))
 }
 
 /// `task_setrlimit(task, resource, limit)`, called before a limit of any process is changed (`kernel/sys.c:do_prlimit`). One that
 /// is exceeded ends the process, as `RLIMIT_CPU` does.
 #[inline(always)]
 pub fn limiting(ctx: &LsmContext) -> i32 {
-    asked(|slot, member| {
-        let task = argument(ctx, 0);
-        let tgid: u32 = read_or_zero(task, offset!(task_tgid));
-        if is_of(member, tgid) {
-            return false;
-        }
-        attempt::begin(slot, How::Limit, Op::Signal);
-        attempt::on_process(slot, tgid, 0);
-        refuse_by_executable(slot, task, Op::Signal)
-    })
+    asked(|slot, member| reaches(slot, member, argument(ctx, 0), How::Limit, 0) && attempt::conclude(slot))
 }
 
 /// A process was moved to another control group: `task`, by the current one. No hook is asked before.
 #[inline(always)]
 pub fn regrouped(slot: u32, task: u64) {
-    let Some(member) = tree::member(kernel::tgid()) else { return };
-    let tgid: u32 = read_or_zero(task, offset!(task_tgid));
-    if is_of(&member, tgid) {
-        return;
+    if let Some(member) = tree::member(kernel::tgid())
+        && reaches(slot, &member, task, How::Regroup, 0)
+    {
+        attempt::conclude_late(slot);
     }
-    attempt::begin(slot, How::Regroup, Op::Signal);
-    attempt::on_process(slot, tgid, 0);
+}
+
+/// Judges what is done to `task` that can end it, unless that is of the member's own tree; whether it was judged.
+#[inline(always)]
+fn reaches(slot: u32, member: &Member, task: u64, how: How, signal: u32) -> bool {
+    let tgid: u32 = read_or_zero(task, offset!(task_tgid));
+    if is_of(member, tgid) {
+        return false;
+    }
+    attempt::begin(slot, how, Op::Signal);
+    attempt::on_process(slot, tgid, signal);
     judge_executable(slot, task, Op::Signal as u32);
-    attempt::conclude_late(slot);
+    true
 }
 
 /// Whether process `tgid` is one of the member's own tree.
@@ -105,16 +96,10 @@ pub fn signalled(ctx: &BtfTracePointContext) -> i32 {
     if info <= LAST_SPECIAL || is_kernels(read_or_zero(info, SI_CODE_AT)) || !judged_late(Call::Kill) {
         return 0;
     }
-    let task = argument(ctx, 2);
-    let tgid: u32 = read_or_zero(task, offset!(task_tgid));
-    if is_of(&member, tgid) {
-        return 0;
-    }
     let slot = slot(SLOT_SYSCALL);
-    attempt::begin(slot, How::Kill, Op::Signal);
-    attempt::on_process(slot, tgid, argument(ctx, 0) as u32);
-    judge_executable(slot, task, Op::Signal as u32);
-    attempt::conclude_late(slot);
+    if reaches(slot, &member, argument(ctx, 2), How::Kill, argument(ctx, 0) as u32) {
+        attempt::conclude_late(slot);
+    }
     0
 }
 

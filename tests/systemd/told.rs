@@ -68,6 +68,15 @@ fn as_user(uid: u32) -> Vec<String> {
     ["setpriv", &format!("--reuid={uid}"), &format!("--regid={uid}"), "--clear-groups"].map(str::to_owned).to_vec()
 }
 
+/// With what is laid beside the unit now.
+fn restart() {
+    let before = daemon();
+    for words in [["daemon-reload"].as_slice(), &["restart", "guard"]] {
+        drop(systemctl(words).succeeded());
+    }
+    assert_ne!(daemon(), before);
+}
+
 fn told(ground: &Ground) {
     let arrived = Arc::new(Mutex::new(String::new()));
     let into = Arc::clone(&arrived);
@@ -80,11 +89,7 @@ fn told(ground: &Ground) {
     let file = Path::new(FOLDER).join("told.conf");
     fs::create_dir_all(FOLDER).expect("a folder");
     fs::write(&file, laid(&format!("http://{}/guard", receiver.addr()))).expect("written");
-    let before = daemon();
-    for words in [["daemon-reload"].as_slice(), &["restart", "guard"]] {
-        drop(systemctl(words).succeeded());
-    }
-    assert_ne!(daemon(), before);
+    restart();
 
     // The terminal is theirs, as it is when they log in.
     let mut words = ["sh", "-c", "chown \"$0\" \"$(tty)\" && exec \"$@\"", USER].map(str::to_owned).to_vec();
@@ -105,4 +110,6 @@ fn told(ground: &Ground) {
     drop(user.bus);
     fs::remove_dir_all(format!("/run/user/{}", user.uid)).expect("removed");
     fs::remove_file(file).expect("removed");
+    // So that nothing more waits for the webhook.
+    restart();
 }

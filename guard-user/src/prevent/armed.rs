@@ -42,9 +42,10 @@ impl Armed {
     /// What is missing.
     pub fn start(shared: &Arc<Shared>, tell: RawFd, maps: MapFds) -> anyhow::Result<Self> {
         let group = Group::asked().context("fanotify_init")?;
-        let page = Arc::new(Page::new()?);
+        let (page, file) = Page::new()?;
+        let page = Arc::new(page);
         let (life, alive) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-        let backstop = Backstop::start(&group, &page, life)?;
+        let backstop = Backstop::start(&group, &page, file, life)?;
         let wake = counter()?;
         let answerer = Answerer {
             group: group.as_raw_fd(),

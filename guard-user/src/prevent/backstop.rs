@@ -42,17 +42,17 @@ const SPLIT: u64 = 512;
 pub struct Backstop(Child);
 
 impl Backstop {
-    /// Starts it, and waits until it stands. `life` is a pipe that ends with the thread.
+    /// Starts it, and waits until it stands. `file` is the page's, `life` a pipe that ends with the thread.
     ///
     /// # Errors
     /// If it can't be started, or ends at once.
-    pub fn start(group: &Group, page: &Page, life: OwnedFd) -> anyhow::Result<Self> {
+    pub fn start(group: &Group, page: &Page, file: OwnedFd, life: OwnedFd) -> anyhow::Result<Self> {
         let group = group.as_fd().try_clone_to_owned()?;
         let child = Command::new("/proc/self/exe")
             .arg0("guard")
             .arg(NAME)
             .stdin(Stdio::from(group))
-            .stdout(Stdio::from(page.file().try_clone_to_owned()?))
+            .stdout(Stdio::from(file))
             .stderr(Stdio::from(life))
             .env_clear()
             .current_dir("/")
@@ -112,8 +112,8 @@ fn stand() -> anyhow::Result<()> {
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
     // SAFETY: guard has started this process with all three as its own; nobody else here uses them.
-    let [group, page, life] = unsafe { [0, 1, 2].map(|fd| OwnedFd::from_raw_fd(fd)) };
-    let (group, page) = (Group::from_fd(group), Page::of(page)?);
+    let [group, file, life] = unsafe { [0, 1, 2].map(|fd| OwnedFd::from_raw_fd(fd)) };
+    let (group, page) = (Group::from_fd(group), Page::of(&file)?);
     let (split, _filling) = fill()?;
     page.stand(split);
     loop {

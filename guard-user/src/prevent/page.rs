@@ -1,7 +1,7 @@
 //! What the thread that answers and the process that stands behind it know of each other: a page of memory of both.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -32,11 +32,10 @@ const ANSWERED: u32 = 1;
 const TAKEN: u32 = 2;
 
 /// The page.
+///
+/// It keeps no descriptor, for the thread has a table of its own: what it dropped would not be what was opened.
 #[derive(Debug)]
-pub struct Page {
-    content: NonNull<Content>,
-    file: OwnedFd,
-}
+pub struct Page(NonNull<Content>);
 
 // SAFETY: it is nothing but atomics, and is taken away only with this.
 unsafe impl Send for Page {}
@@ -44,22 +43,22 @@ unsafe impl Send for Page {}
 unsafe impl Sync for Page {}
 
 impl Page {
-    /// A new one.
+    /// A new one, and the file by which another process gets it.
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<(Self, OwnedFd)> {
         let file = memfd_create(c"guard-backstop", MFdFlags::MFD_CLOEXEC)?;
         nix::unistd::ftruncate(&file, size_of::<Content>() as i64)?;
-        Self::of(file)
+        Ok((Self::of(&file)?, file))
     }
 
     /// The one behind a descriptor.
     ///
     /// # Errors
     /// If it is none.
-    pub fn of(file: OwnedFd) -> io::Result<Self> {
-        if nix::sys::stat::fstat(&file)?.st_size < size_of::<Content>() as i64 {
+    pub fn of(file: &OwnedFd) -> io::Result<Self> {
+        if nix::sys::stat::fstat(file)?.st_size < size_of::<Content>() as i64 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         // SAFETY: a new mapping of a file that is long enough.
@@ -74,22 +73,14 @@ impl Page {
             )
         };
         match NonNull::new(content.cast::<Content>()) {
-            Some(content) if content.as_ptr().cast::<libc::c_void>() != libc::MAP_FAILED => {
-                Ok(Self { content, file })
-            }
+            Some(content) if content.as_ptr().cast::<libc::c_void>() != libc::MAP_FAILED => Ok(Self(content)),
             _ => Err(io::Error::last_os_error()),
         }
     }
 
-    /// Its descriptor.
-    #[must_use]
-    pub fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
     fn content(&self) -> &Content {
         // SAFETY: mapped and page-aligned for as long as this lives; any bytes are valid atomics.
-        unsafe { self.content.as_ref() }
+        unsafe { self.0.as_ref() }
     }
 
     /// Whoever answers is alive.
@@ -149,7 +140,7 @@ impl Page {
 impl Drop for Page {
     fn drop(&mut self) {
         // SAFETY: mapped by this, with this length, and not used any more.
-        unsafe { libc::munmap(self.content.as_ptr().cast(), size_of::<Content>()) };
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<Content>()) };
     }
 }
 
