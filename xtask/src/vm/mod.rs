@@ -59,7 +59,7 @@ const SERVICE: &str = "service";
 /// The kernel on which guard is installed as a service: one that takes little time to check programs, for they are loaded again
 /// and again there.
 const SERVED: &str = "6.1";
-/// The longest that this may take. Five minutes are usual, of which starts take most.
+/// The longest that this may take. Ten minutes are usual, of which starts take most.
 const SERVING: Duration = Duration::from_mins(25);
 
 pub fn run(options: &Options) -> Result<ExitCode> {
