@@ -338,8 +338,8 @@ fn what_is_left_there_never_stops_the_start() {
     }
     let daemon = ground.guard().daemon();
     ground.enforces();
-    assert_eq!(gaps(&daemon.events()).len(), 2, "{}", daemon.events());
-    drop(daemon.stop());
+    let done = daemon.stop();
+    assert_eq!(gaps(&done.events).len(), 2, "{}", done.events);
     let left: Vec<_> =
         fs::read_dir(ground.pins()).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["other"]);
