@@ -237,8 +237,7 @@ fn a_storm_is_summed_up() {
     assert_eq!((shown[1].summary.as_str(), shown[1].replaces), ("guard stopped 39 more", 1), "{shown:?}");
     assert!(shown[1].body.starts_with("36 others, then:\n") && shown[1].body.lines().count() == 4, "{shown:?}");
     drop(shown);
-    assert_eq!(daemon.events().rule("secrets").count(), 40);
-    drop(daemon.stop());
+    assert_eq!(daemon.stop().events.rule("secrets").count(), 40);
 }
 
 /// Who has no bus, or nobody on it to show anything, is not told; guard goes on, and says so once.
