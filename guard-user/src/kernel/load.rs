@@ -254,6 +254,7 @@ impl Kernel {
         }
         kernel.install(policy, |_, _| Ok(()))?;
         kernel.set_homes()?;
+        give_back_object();
         Ok(kernel)
     }
 
@@ -707,6 +708,15 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// Returns to the machine the memory that the object takes: once its programs are loaded, nobody reads it.
+fn give_back_object() {
+    let page = procfs::page_size() as usize;
+    let first = OBJECT.as_ptr().align_offset(page);
+    let whole = OBJECT.len().saturating_sub(first) / page * page;
+    // SAFETY: whole pages in the object, which nothing writes to. They are the program's file: read again, they are as before.
+    unsafe { libc::madvise(OBJECT.as_ptr().wrapping_add(first).cast_mut().cast(), whole, libc::MADV_DONTNEED) };
 }
 
 /// A descriptor of a map, beside the one that it has.
