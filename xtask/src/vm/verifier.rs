@@ -22,11 +22,12 @@ const HEAD: &str = "\
 pub struct Costs(pub BTreeMap<String, u64>);
 
 impl Costs {
-    /// Takes in a line `verifier: NAME COUNT`.
+    /// Takes in a line `verifier: NAME COUNT`. Of a program that is loaded more than once, with other settings, the most counts.
     pub fn hear(&mut self, line: &str) {
         let cost = line.strip_prefix("verifier: ").and_then(|rest| rest.split_once(' '));
-        if let Some((name, Ok(count))) = cost.map(|(name, count)| (name, count.parse())) {
-            self.0.insert(name.to_owned(), count);
+        if let Some((name, Ok(count))) = cost.map(|(name, count)| (name, count.parse::<u64>())) {
+            let most = self.0.entry(name.to_owned()).or_default();
+            *most = count.max(*most);
         }
     }
 }
@@ -91,11 +92,12 @@ mod tests {
         let costs = |count: u64| {
             let mut costs = Costs::default();
             costs.hear(&format!("verifier: on_exec {count}"));
+            costs.hear("verifier: on_exec 6");
             costs.hear("verifier: not told by this kernel");
             costs
         };
         let mut recorded = Recorded(BTreeMap::new());
-        assert_eq!(recorded.compare("6.1", &costs(1)).len(), 2, "what is new has to be recorded");
+        assert_eq!(recorded.compare("6.1", &costs(7)).len(), 2, "what is new has to be recorded");
         recorded.set("6.1", &costs(1000));
         assert_eq!(recorded.compare("6.1", &costs(1250)), Vec::<String>::new());
         assert_eq!(recorded.compare("6.1", &costs(1251)).len(), 2);
