@@ -65,9 +65,6 @@ pub const FLAG_INNER_PATH: u8 = 16;
 /// The process that ended was one that keeps its session going.
 pub const FLAG_AGENT_ENDED: u8 = 32;
 
-/// The verdict is on what the move would take out of, or bring under, a rule: not on the operation that was called for.
-pub const FLAG_MOVE: u8 = 64;
-
 /// First part of every record.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

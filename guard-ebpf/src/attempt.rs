@@ -15,7 +15,7 @@
 //! stacks don't add up.
 
 use guard_common::below::{BROUGHT, Inside, MOVED, bit};
-use guard_common::event::{self, FLAG_MOVE, FLAG_PATH_UNKNOWN, Kind};
+use guard_common::event::{self, FLAG_PATH_UNKNOWN, Kind};
 use guard_common::table::NO_OWN_RULE;
 use guard_common::walk::{FACT_OBJECT_UNKNOWN, INTO_OBJECT};
 use guard_common::words::{Action, Backend, How, OP_ROWS, Op};
@@ -24,7 +24,7 @@ use crate::kernel::{self, is_folder, masked, read_or_zero};
 use crate::maps::{offset, work};
 use crate::path::{self, Resolved};
 use crate::verdict::{self, Verdict};
-use crate::{act, emit, given, names, pipe, tree};
+use crate::{act, emit, given, inside, names, pipe, tree};
 
 /// Operations that are judged here.
 const OPS: u32 = 16;
@@ -226,7 +226,7 @@ extern "C" fn weigh(slot: u32, which: u32, ops: u32, noted: u32, unknown: u32) -
                 attempt.denials[row_of(which)][masked(op, OPS - 1) as usize] = pipe::pack(verdict);
             }
             if ops >> op & 1 != 0 {
-                decide(attempt, verdict, op, 0);
+                decide(attempt, verdict, op);
             }
         }
         op += 1;
@@ -236,11 +236,10 @@ extern "C" fn weigh(slot: u32, which: u32, ops: u32, noted: u32, unknown: u32) -
 
 /// Takes a verdict if it is stricter than what there is.
 #[inline(always)]
-fn decide(attempt: &mut Attempt, verdict: Verdict, op: u32, flags: u8) {
+fn decide(attempt: &mut Attempt, verdict: Verdict, op: u32) {
     if verdict.action > pipe::unpack(attempt.verdict).action {
         attempt.verdict = pipe::pack(verdict);
         attempt.op = op;
-        attempt.flags |= u32::from(flags);
     }
 }
 
@@ -250,7 +249,7 @@ pub fn judge_making(slot: u32) {
     if let Some(attempt) = attempt(slot) {
         let denial = attempt.denials[OLD as usize][Op::Write as usize];
         if denial != 0 {
-            decide(attempt, pipe::unpack(denial), Op::Write as u32, 0);
+            decide(attempt, pipe::unpack(denial), Op::Write as u32);
         }
     }
 }
@@ -284,7 +283,7 @@ extern "C" fn compare(slot: u32, from: u32, to: u32) -> u32 {
         let at = masked(op, OPS - 1) as usize;
         let denial = attempt.denials[row_of(from)][at];
         if MOVED >> op & 1 != 0 && denial != 0 && attempt.denials[row_of(to)][at] == 0 {
-            decide(attempt, pipe::unpack(denial), op, FLAG_MOVE);
+            decide(attempt, pipe::unpack(denial), op);
         }
         op += 1;
     }
@@ -302,9 +301,9 @@ extern "C" fn compare_insides(slot: u32, from: u32, to: u32) -> u32 {
     while op < OPS {
         let at = masked(op, OPS - 1) as usize;
         if lost >> op & 1 != 0 {
-            decide(attempt, pipe::unpack(attempt.denials[row_inside(from)][at]), op, FLAG_MOVE);
+            decide(attempt, pipe::unpack(attempt.denials[row_inside(from)][at]), op);
         } else if brought >> op & 1 != 0 {
-            decide(attempt, pipe::unpack(attempt.denials[row_inside(to)][at]), op, FLAG_MOVE);
+            decide(attempt, pipe::unpack(attempt.denials[row_inside(to)][at]), op);
         }
         op += 1;
     }
@@ -315,7 +314,7 @@ extern "C" fn compare_insides(slot: u32, from: u32, to: u32) -> u32 {
 #[inline(always)]
 fn look_inside(slot: u32, which: u32) {
     let unknown = collect_inside(slot, which);
-    verdict::lead_from_nodes(slot);
+    inside::lead_from_nodes(slot);
     weigh_inside(slot, which, unknown);
 }
 
@@ -325,12 +324,12 @@ fn look_inside(slot: u32, which: u32) {
 extern "C" fn collect_inside(slot: u32, which: u32) -> u32 {
     let Some(attempt) = attempt(slot) else { return 1 };
     let Object { dentry, mnt } = attempt.objects[masked(which, 1) as usize];
-    verdict::clear_below(slot);
+    inside::clear(slot);
     let path = path::resolve(slot, dentry, mnt);
     if path.unknown() {
         return 1;
     }
-    verdict::add_below(slot, path.start());
+    inside::add(slot, path.start());
     if names::may_be_more(mnt, path) {
         return u32::from(names::add_inside(slot, dentry, mnt, path.partial()).unknown());
     }
@@ -341,15 +340,15 @@ extern "C" fn collect_inside(slot: u32, which: u32) -> u32 {
 #[inline(always)]
 fn weigh_inside(slot: u32, which: u32, unknown: u32) {
     // What is not known is like nothing else, not even itself.
-    let signature = verdict::take_stock(slot);
+    let signature = inside::take_stock(slot);
     let signature = if unknown != 0 { u64::from(which) } else { signature };
-    verdict::suppose(slot, 0);
+    inside::suppose(slot, 0);
     note_denied(slot, which, unknown);
     if let Some(attempt) = attempt(slot) {
         let inside = &mut attempt.inside[masked(which, 1) as usize];
         (inside.all, inside.signature) = (attempt.denied, signature);
     }
-    verdict::suppose(slot, 1);
+    inside::suppose(slot, 1);
     note_denied(slot, which, unknown);
     if let Some(attempt) = attempt(slot) {
         attempt.inside[masked(which, 1) as usize].some = attempt.denied;

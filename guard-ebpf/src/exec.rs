@@ -9,32 +9,26 @@
 //! ([`crate::script`]).
 
 use aya_ebpf::helpers::bpf_get_current_uid_gid;
-use aya_ebpf::helpers::generated::bpf_probe_read_user_str;
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::programs::BtfTracePointContext;
 use aya_log_ebpf::debug;
-use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV, MAX_LABEL, NO_RULE};
+use guard_common::event::{Exec, FLAG_ARGV_CUT, FLAG_PATH_UNKNOWN, Kind, MAX_ARGV, NO_RULE};
 use guard_common::table::{FAMILY_ARGV, MAX_PHASES};
 use guard_common::tree::{
     COUNT_ARGV_CUT, COUNT_PHASES_FULL, COUNT_PLACES_FULL, COUNT_SCRATCH_MISSING, COUNT_TREE_FULL, Id, KnownClasses,
     MAX_ANCHOR, MEMBER_AGENT, MEMBER_GROUP, MEMBER_LABELLED, MEMBER_NETWORK, MEMBER_RUN, MEMBER_SEEDED, Member,
     Places, id_of,
 };
-use guard_common::walk::{ARGV_PIECE, ARGV_PIECES, FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
+use guard_common::walk::{FACT_ARGV_UNKNOWN, FACT_OBJECT_UNKNOWN, INTO_OBJECT, MAX_TEXT};
 use guard_common::words::{Op, Scope};
 
+use crate::argv::{arguments, match_argv_names, named_script};
 use crate::kernel::{self, masked, read_or_zero};
+use crate::labels::{append_labels, find_labels};
 use crate::maps::{HOMES, MEMBERS, PHASES, PLACES, SLOT_EXEC, count, host_wide, offset, slot, work};
 use crate::path::{self, Resolved};
-use crate::verdict::{self, AFTER_NAME, Verdict};
+use crate::verdict::{self, Verdict};
 use crate::{act, emit, group, inherited, names, pipe, script, tree};
-
-/// Where the first word of a command line is read to, to find its length and base name.
-const FIRST_WORD_MAX: u32 = 3584;
-/// Variables of an environment that are searched for labels.
-const MAX_VARIABLES: u32 = 1024;
-/// Variables that are looked at in one go.
-const VARIABLES_CHUNK: u32 = 32;
 
 /// What is found out about an exec on the way. In memory, because the steps are functions of their own to the
 /// verifier.
@@ -417,44 +411,6 @@ fn begin_phase(table: u32, tree: Id, marked: u64) -> u32 {
     phase
 }
 
-/// First byte of the current command line, and the one after its last.
-#[inline(always)]
-fn arguments(task: u64) -> (u64, u64) {
-    let mm: u64 = read_or_zero(task, offset!(task_mm));
-    (read_or_zero(mm, offset!(mm_arg_start)), read_or_zero(mm, offset!(mm_arg_end)))
-}
-
-/// Words of a command line in which a script is looked for.
-const MAX_SCRIPT_WORDS: u32 = 4;
-
-/// The descriptor that one of the first words names as a file, or [`pipe::NONE_NAMED`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn named_script(slot: u32) -> u32 {
-    let Some(work) = work(slot) else { return pipe::NONE_NAMED };
-    // SAFETY: the slot has one user, and the text is not needed any more; only an address is computed.
-    let text = unsafe { (&raw mut (*work).walk.text).cast::<u8>() };
-    let (mut at, end) = arguments(kernel::current());
-    let mut word = 0;
-    while word <= MAX_SCRIPT_WORDS {
-        word += 1;
-        if at >= end {
-            break;
-        }
-        // SAFETY: the buffer is larger than what is read; the helper checks the source.
-        let len = unsafe { bpf_probe_read_user_str(text.cast(), MAX_TEXT as u32, at as *const _) };
-        if len <= 0 {
-            break;
-        }
-        let named = pipe::named_by(text, len as u32 - 1);
-        if named != pipe::NONE_NAMED {
-            return named;
-        }
-        at += len as u64;
-    }
-    pipe::NONE_NAMED
-}
-
 /// What the process becomes by running `agent`'s executable, or one that is no agent's.
 #[inline(always)]
 fn become_agent(member: &mut Member, agent: u32, tgid: u32) {
@@ -562,257 +518,4 @@ pub fn path_of_cwd(slot: u32, task: u64) -> Resolved {
     let dentry: u64 = read_or_zero(fs, offset!(fs_pwd_dentry));
     let mnt: u64 = read_or_zero(fs, offset!(fs_pwd_mnt));
     path::resolve(slot, dentry, mnt)
-}
-
-/// Matches the command line at `arg_start`; `leaf` is the length of the executable's base name, which ends the path text.
-/// Not 0 if it could not be matched whole and more of it could make a difference.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn match_argv_names(slot: u32, leaf: u32, arg_start: u64, total: u32) -> u32 {
-    let Some(work) = work(slot) else { return 1 };
-    // SAFETY: the slot has one user; only addresses are computed here.
-    let text = unsafe { (&raw mut (*work).walk.text).cast::<u8>() };
-    let end = MAX_TEXT as u32;
-    // SAFETY: at most FIRST_WORD_MAX bytes at the start of a buffer that is larger.
-    let first = unsafe { bpf_probe_read_user_str(text.cast(), FIRST_WORD_MAX, arg_start as *const _) };
-    if first <= 0 || leaf == 0 || leaf > 255 {
-        return 1;
-    }
-    let first = (first as u32).min(FIRST_WORD_MAX);
-    let (rest_start, rest) = (arg_start + u64::from(first), total.saturating_sub(first));
-    let mut unknown = u32::from(first == FIRST_WORD_MAX) | match_with_name(slot, end - leaf, rest_start, rest);
-
-    let base = base_name(slot, first - 1);
-    let len = first - 1 - base;
-    if len != 0 && len <= 255 {
-        // SAFETY: the offsets are masked below MAX_TEXT and the length below 256.
-        let copied = unsafe {
-            bpf_probe_read_kernel(
-                text.add(masked(end - len, MAX_TEXT as u32 - 1) as usize).cast(),
-                masked(len, 0xff),
-                text.add(masked(base, MAX_TEXT as u32 - 1) as usize).cast(),
-            )
-        };
-        if copied == 0 {
-            unknown |= match_with_name(slot, end - len, rest_start, rest);
-        }
-    }
-    unknown
-}
-
-/// Matches the command line whose first word is `text[start..MAX_TEXT]`; the other `rest` bytes, each word ended by a NUL,
-/// are at `rest_start` in the process's memory. Piece by piece: the automata go on where the last piece ended. Not 0 if it
-/// could not be matched whole and more of it could make a difference.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn match_with_name(slot: u32, start: u32, rest_start: u64, rest: u32) -> u32 {
-    let Some(work) = work(slot) else { return 1 };
-    if rest == 0 {
-        verdict::add_argv(slot, start, MAX_TEXT as u32, false);
-        return 0;
-    }
-    // SAFETY: the slot has one user; only addresses are computed here.
-    let text = unsafe { (&raw mut (*work).walk.text).cast::<u8>() };
-    // SAFETY: in the middle of the buffer.
-    unsafe { *text.add(MAX_TEXT) = 0 };
-    let mut begin = start;
-    let mut done = 0;
-    let mut piece = 0;
-    while piece < ARGV_PIECES {
-        piece += 1;
-        let left = rest - done;
-        let (len, more) = if left > ARGV_PIECE { (ARGV_PIECE, true) } else { (left, false) };
-        // SAFETY: AFTER_NAME and 4,095 bytes are the size of the buffer; the helper checks the source.
-        let read = unsafe {
-            bpf_probe_read_user(
-                text.add(AFTER_NAME as usize).cast(),
-                masked(len, 0xfff),
-                (rest_start + u64::from(done)) as *const _,
-            )
-        };
-        if read != 0 {
-            return 1;
-        }
-        // The NUL that ends the last word separates nothing.
-        let end = AFTER_NAME + len - u32::from(!more);
-        let alive = verdict::add_argv(slot, begin, end, more);
-        if !more || !alive {
-            return 0;
-        }
-        begin = 0;
-        done += len;
-    }
-    1
-}
-
-/// Bytes that are looked at in one go for where the base name begins.
-const NAME_CHUNK: u32 = 64;
-
-/// Where the base name of `text[..len]` begins.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn base_name(slot: u32, len: u32) -> u32 {
-    let mut begin = 0;
-    let mut from = 0;
-    while from < FIRST_WORD_MAX {
-        if from >= len {
-            break;
-        }
-        begin = base_name_on(slot, from, len, begin);
-        from += NAME_CHUNK;
-    }
-    begin
-}
-
-/// The same of the next [`NAME_CHUNK`] bytes from `from` on, where before them it was `begin`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn base_name_on(slot: u32, from: u32, len: u32, begin: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let text = unsafe { &(*work).walk.text };
-    let mut begin = begin;
-    let mut i = from;
-    let mut looked = 0;
-    while looked < NAME_CHUNK {
-        if i >= len {
-            break;
-        }
-        let byte = text[masked(i, MAX_TEXT as u32 - 1) as usize];
-        i += 1;
-        looked += 1;
-        if byte == b'/' {
-            begin = i;
-        }
-    }
-    begin
-}
-
-/// `CODEX_TO`, the first eight bytes of the call's label, as a number.
-const CALL_LABEL: (u64, &[u8]) = (u64::from_ne_bytes(*b"CODEX_TO"), b"OL_CALL_ID=");
-/// `CODEX_SE`, likewise of the session's.
-const SESSION_LABEL: (u64, &[u8]) = (u64::from_ne_bytes(*b"CODEX_SE"), b"SSION_ID=");
-
-/// Where the search for labels stands. In memory, so that to the verifier every step begins alike.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Search {
-    /// Next variable.
-    at: u64,
-    /// End of the environment.
-    end: u64,
-    /// Not 0: `at` is the start of a variable, not the middle of one longer than the buffer.
-    whole: u64,
-}
-
-/// Searches the environment for the agent's labels and keeps them in the slot; not 0 if it has a call's.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn find_labels(slot: u32, env_start: u64, env_end: u64) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user, as throughout this function.
-    unsafe {
-        (*work).call_len = 0;
-        (*work).session_len = 0;
-        (*work).search = Search { at: env_start, end: env_end, whole: 1 };
-    }
-    let mut chunk = 0;
-    while chunk < MAX_VARIABLES / VARIABLES_CHUNK {
-        chunk += 1;
-        if label_steps(slot) != 0 {
-            break;
-        }
-    }
-    // SAFETY: as above.
-    u32::from(unsafe { (*work).call_len } != 0)
-}
-
-/// Looks at [`VARIABLES_CHUNK`] variables; not 0 at the end of the environment.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn label_steps(slot: u32) -> u32 {
-    let mut i = 0;
-    while i < VARIABLES_CHUNK {
-        i += 1;
-        if label_step(slot) != 0 {
-            return 1;
-        }
-    }
-    0
-}
-
-/// Looks at one variable; not 0 at the end of the environment.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn label_step(slot: u32) -> u32 {
-    let Some(work) = work(slot) else { return 1 };
-    // SAFETY: the slot has one user, as throughout this function; the caller holds no reference across the call.
-    let search = unsafe { &mut (*work).search };
-    if search.at >= search.end {
-        return 1;
-    }
-    // SAFETY: only addresses are computed.
-    let (text, call, session) = unsafe {
-        (
-            (&raw mut (*work).walk.text).cast::<u8>(),
-            (&raw mut (*work).call).cast::<u8>(),
-            (&raw mut (*work).session).cast::<u8>(),
-        )
-    };
-    // SAFETY: the buffer is larger than what is read; the helper checks the source.
-    let len = unsafe { bpf_probe_read_user_str(text.cast(), MAX_TEXT as u32, search.at as *const _) };
-    if len <= 0 {
-        return 1;
-    }
-    if search.whole != 0 {
-        // SAFETY: eight bytes at the start of a buffer aligned to 8.
-        let start = unsafe { text.cast::<u64>().read() };
-        if start == CALL_LABEL.0 && begins_with(text, CALL_LABEL.1) {
-            let kept = keep_label(call, text, 8 + CALL_LABEL.1.len());
-            // SAFETY: as above.
-            unsafe { (*work).call_len = kept };
-        } else if start == SESSION_LABEL.0 && begins_with(text, SESSION_LABEL.1) {
-            let kept = keep_label(session, text, 8 + SESSION_LABEL.1.len());
-            // SAFETY: as above.
-            unsafe { (*work).session_len = kept };
-        }
-    }
-    // A variable longer than the buffer goes on in the next piece, which then begins no variable.
-    let whole = len < MAX_TEXT as i64;
-    search.whole = u64::from(whole);
-    search.at += if whole { len as u64 } else { len as u64 - 1 };
-    0
-}
-
-/// Whether the text goes on with `name` after its first eight bytes.
-#[inline(always)]
-fn begins_with(text: *const u8, name: &[u8]) -> bool {
-    let mut i = 0;
-    while i < name.len() {
-        // SAFETY: a few bytes at the start of a large buffer.
-        if unsafe { *text.add(8 + i) } != name[i] {
-            return false;
-        }
-        i += 1;
-    }
-    true
-}
-
-/// Copies the value that begins at `text + offset`; its length.
-#[inline(always)]
-fn keep_label(to: *mut u8, text: *const u8, offset: usize) -> u32 {
-    // SAFETY: at most MAX_LABEL bytes into an array of that size, from the start of a large buffer.
-    let len = unsafe { bpf_probe_read_kernel_str(to.cast(), MAX_LABEL as u32, text.add(offset).cast()) };
-    if len > 1 { (len as u32 - 1).min(MAX_LABEL as u32 - 1) } else { 0 }
-}
-
-/// Appends session and call label to the record; their lengths.
-#[inline(always)]
-fn append_labels(slot: u32) -> (u32, u32) {
-    let Some(work) = work(slot) else { return (0, 0) };
-    // SAFETY: the slot has one user; only addresses are computed here.
-    let (session, session_len, call, call_len) = unsafe {
-        ((&raw const (*work).session) as u64, (*work).session_len, (&raw const (*work).call) as u64, (*work).call_len)
-    };
-    (emit::append_kernel(slot, session, session_len), emit::append_kernel(slot, call, call_len))
 }

@@ -13,6 +13,7 @@
 )]
 
 mod act;
+mod argv;
 mod attempt;
 mod called;
 mod emit;
@@ -22,13 +23,16 @@ mod file;
 mod given;
 mod group;
 mod inherited;
+mod inside;
 mod kernel;
+mod labels;
 mod lsm;
 mod maps;
 mod names;
 mod net;
 mod path;
 mod pipe;
+mod place;
 mod script;
 mod sent;
 mod socket;

@@ -203,7 +203,7 @@ pub struct Work {
     /// An exec.
     pub image: crate::exec::Image,
     /// The search for labels.
-    pub search: crate::exec::Search,
+    pub search: crate::labels::Search,
     /// The walk over a text.
     pub walk: Walk,
     /// Session label found in the environment.

@@ -14,7 +14,7 @@ use guard_common::walk::{CHUNK, INTO_OBJECT, MAX_CHUNKS, MAX_TEXT, TEXT_BYTES};
 use crate::kernel::{masked, read_or_zero};
 use crate::maps::{DEVICES, MOUNTS, PLACES, offset, setting, work};
 use crate::path::{self, Resolved};
-use crate::verdict;
+use crate::{inside, verdict};
 
 /// The search for a file's names, and what it found.
 #[repr(C)]
@@ -97,7 +97,7 @@ extern "C" fn add_names(slot: u32, dentry: u64, mnt: u64, partial: u32) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn add_names_inside(slot: u32, dentry: u64, mnt: u64, partial: u32) -> u32 {
-    for_each(slot, dentry, mnt, partial, |start| verdict::add_below(slot, start))
+    for_each(slot, dentry, mnt, partial, |start| inside::add(slot, start))
 }
 
 /// Calls `collect` with where each name begins in the text; the last one.

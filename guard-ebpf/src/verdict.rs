@@ -5,17 +5,16 @@
 
 use guard_common::event::NO_RULE as NO_RULE_16;
 use guard_common::table::{
-    Automaton, Block, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, MAX_LIST_LEN, MAX_NODES, Meta,
-    NO_WORD, NODE_HOME, NODE_REPO, NODE_ROOT, RULE_WORDS,
+    Automaton, Block, FAMILY_ARGV, FAMILY_PATH, FAMILY_ROWS, MAX_AUTOMATA, MAX_BLOCKS, MAX_LIST_LEN, Meta, NO_WORD,
+    NODE_HOME, NODE_REPO, NODE_ROOT, RULE_WORDS,
 };
-use guard_common::tree::{COUNT_POLICY_MISSING, Id, KnownClasses, MAX_ANCHOR, Member};
-use guard_common::walk::{
-    self, FACT_CLASSES_UNKNOWN, INTO_ARGV, INTO_OBJECT, INTO_TO, MAX_CHUNKS, MAX_TEXT, NO_RULE, TEXT_BYTES, Who,
-};
+use guard_common::tree::{COUNT_POLICY_MISSING, KnownClasses, Member};
+use guard_common::walk::{self, FACT_CLASSES_UNKNOWN, INTO_ARGV, MAX_CHUNKS, MAX_TEXT, NO_RULE, TEXT_BYTES, Who};
 use guard_common::words::{Action, Op};
 
 use crate::kernel::masked;
-use crate::maps::{ACTIVE, PHASES, PLACES, RECLASSED, TABLES, count, work};
+use crate::maps::{ACTIVE, PHASES, RECLASSED, TABLES, count, work};
+use crate::place::below_place;
 
 /// A decision: the action, and the rule it comes from.
 #[derive(Clone, Copy)]
@@ -234,7 +233,7 @@ fn walk_range(slot: u32, family: usize, anchor: u16, into: u32, start: u32, end:
 
 /// Begins a walk over `text[start..end]`; false where there is nothing to walk by.
 #[inline(always)]
-fn walk_begin(slot: u32, family: usize, anchor: u16, into: u32, start: u32, end: u32) -> bool {
+pub fn walk_begin(slot: u32, family: usize, anchor: u16, into: u32, start: u32, end: u32) -> bool {
     let Some(work) = work(slot) else { return false };
     {
         // SAFETY: the slot has one user, and these borrows end before the chunks are walked.
@@ -251,7 +250,7 @@ fn walk_begin(slot: u32, family: usize, anchor: u16, into: u32, start: u32, end:
 
 /// Walks up to where the cursor says; true if some automaton was still alive there.
 #[inline(always)]
-fn walk_to_end(slot: u32) -> bool {
+pub fn walk_to_end(slot: u32) -> bool {
     let Some(work) = work(slot) else { return false };
     let mut chunk = 0;
     while chunk < MAX_CHUNKS {
@@ -263,124 +262,6 @@ fn walk_to_end(slot: u32) -> bool {
     // SAFETY: as above.
     let state = unsafe { (*work).walk.cursor.state };
     state[0] | state[1] | state[2] | state[3] != 0
-}
-
-/// Said of a folder, with a `/` behind its path: what lies in it may lie below the place too.
-const OF_FOLDER: u32 = 1 << 8;
-
-/// Whether the path at `start` lies below a place of the tree; then the first byte after the place and its
-/// `/`, else 0. `which` is 1 for the repository, 2 for the home, perhaps with [`OF_FOLDER`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn below_place(slot: u32, start: u32, which: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    let (longest, which) = (MAX_TEXT as u32 - 2 + if which & OF_FOLDER == 0 { 0 } else { 2 }, which & !OF_FOLDER);
-    // SAFETY: the slot has one user.
-    let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
-    let Some((len, place)) = place_of(tree, which) else { return 0 };
-    if len == 0 || len >= MAX_ANCHOR as u32 || start + len > longest {
-        return 0;
-    }
-    if !is_like(slot, text, (start, len), (which, place, len)) {
-        return 0;
-    }
-    let after = start + len;
-    if text[masked(after, TEXT_BYTES as u32 - 1) as usize] == b'/' { after + 1 } else { 0 }
-}
-
-/// Bytes of a place that are compared in one go; few places are longer.
-const PLACE_CHUNK: u32 = 64;
-
-/// Whether the `count` bytes of the text at `start` are those that the place of `which`, `len` bytes long, begins with.
-#[inline(always)]
-fn is_like(
-    slot: u32,
-    text: &[u8; TEXT_BYTES],
-    (start, count): (u32, u32),
-    (which, place, len): (u32, *const [u8; MAX_ANCHOR], u32),
-) -> bool {
-    if !is_part_like(text, start, place, 0, count) {
-        return false;
-    }
-    let mut from = PLACE_CHUNK;
-    while from < MAX_ANCHOR as u32 {
-        if from >= count {
-            break;
-        }
-        if goes_on_like(slot, start, len << 8 | which, from, count) == 0 {
-            return false;
-        }
-        from += PLACE_CHUNK;
-    }
-    true
-}
-
-/// The same of the bytes from number `from` on, [`PLACE_CHUNK`] at most.
-#[inline(always)]
-fn is_part_like(text: &[u8; TEXT_BYTES], start: u32, place: *const [u8; MAX_ANCHOR], from: u32, count: u32) -> bool {
-    let mut compared = 0;
-    while compared < PLACE_CHUNK {
-        let i = from + compared;
-        if i >= count {
-            break;
-        }
-        // SAFETY: a map value; the index is masked below the array's length.
-        let expected = unsafe { (*place)[masked(i, MAX_ANCHOR as u32 - 1) as usize] };
-        if text[masked(start + i, TEXT_BYTES as u32 - 1) as usize] != expected {
-            return false;
-        }
-        compared += 1;
-    }
-    true
-}
-
-/// See [`is_part_like`]; `place` is which one, and its length, shifted left by 8. 0 as well where it was replaced meanwhile.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn goes_on_like(slot: u32, start: u32, place: u32, from: u32, count: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
-    let (which, expected) = (place & 0xff, place >> 8);
-    let Some((len, place)) = place_of(tree, which) else { return 0 };
-    u32::from(len == expected && is_part_like(text, start, place, from, count))
-}
-
-/// The repository of a tree, or its home: the length of the path, and where it is.
-#[inline(always)]
-fn place_of(tree: Id, which: u32) -> Option<(u32, *const [u8; MAX_ANCHOR])> {
-    let places = PLACES.get_ptr(tree)?;
-    // SAFETY: a map value; user space replaces whole entries, the old one stays until this run is over.
-    Some(unsafe {
-        if which == u32::from(NODE_REPO) {
-            ((*places).repo_len, &raw const (*places).repo)
-        } else {
-            ((*places).home_len, &raw const (*places).home)
-        }
-    })
-}
-
-/// Whether a place of the tree lies in the folder at `start`.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn above_place(slot: u32, start: u32, which: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let (text, tree) = unsafe { (&(*work).walk.text, (*work).tree) };
-    let Some((len, place)) = place_of(tree, which) else { return 0 };
-    let root = MAX_TEXT as u32 - 1;
-    if start >= root {
-        return u32::from(len != 0);
-    }
-    let own = root + 1 - start;
-    if len <= own || len >= MAX_ANCHOR as u32 {
-        return 0;
-    }
-    if !is_like(slot, text, (start, own), (which, place, len)) {
-        return 0;
-    }
-    // SAFETY: a map value; the index is masked below the array's length.
-    u32::from(unsafe { (*place)[masked(own, MAX_ANCHOR as u32 - 1) as usize] } == b'/')
 }
 
 /// Forgets what was found for the last object.
@@ -420,193 +301,6 @@ extern "C" fn match_path(slot: u32, start: u32, into: u32) -> u32 {
             walk_range(slot, FAMILY_PATH, NODE_HOME, into, below, end);
         }
     }
-    0
-}
-
-/// Forgets the last object; what is collected next is about a folder's inside.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn forget_below(slot: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
-    let Some(meta) = meta(table) else { return 0 };
-    matches.clear(meta);
-    matches.begin_below(meta);
-    0
-}
-
-/// Collects the rules that say something of what lies in the folder at `start`: see [`guard_common::below`]. Adds to what
-/// [`forget_below`] left.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn match_below(slot: u32, start: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let (text, table) = unsafe { (&mut (*work).walk.text, (*work).table) };
-    let Some(meta) = meta(table) else { return 0 };
-    let anchors = meta.family[FAMILY_PATH].anchors;
-    let mut end = MAX_TEXT as u32;
-    if start != end - 1 {
-        // The root has its `/` already.
-        text[MAX_TEXT] = b'/';
-        end += 1;
-    }
-    walk_below(slot, NODE_ROOT, start + 1, end);
-    let mut anchor = NODE_REPO;
-    while anchor <= NODE_HOME {
-        if anchors & 1 << anchor != 0 {
-            let below = below_place(slot, start, u32::from(anchor) | OF_FOLDER);
-            if below != 0 {
-                walk_below(slot, anchor, below, end);
-            } else if above_place(slot, start, u32::from(anchor)) != 0 {
-                // All that begins there lies inside.
-                // SAFETY: the slot has one user.
-                unsafe { (*work).walk.matches.has_inside(u32::from(anchor), end - start) };
-                walk_below(slot, anchor, end, end);
-            }
-        }
-        anchor += 1;
-    }
-    0
-}
-
-/// Walks a folder's path as a file's and as a socket's, and takes in what is under way where it ends.
-#[inline(always)]
-fn walk_below(slot: u32, anchor: u16, start: u32, end: u32) {
-    let mut into = INTO_OBJECT;
-    while into <= INTO_TO {
-        if walk_begin(slot, FAMILY_PATH, anchor, into, start, end) {
-            goes_on(slot);
-            walk_to_end(slot);
-            let mut automaton = 0;
-            while automaton < MAX_AUTOMATA as u32 {
-                lead_on(slot, automaton);
-                automaton += 1;
-            }
-        }
-        into += 1;
-    }
-}
-
-/// The text that is walked goes on behind its end.
-#[inline(always)]
-fn goes_on(slot: u32) {
-    if let Some(work) = work(slot) {
-        // SAFETY: the slot has one user.
-        unsafe { (*work).walk.cursor.more = 1 };
-    }
-}
-
-/// See [`walk::Matches::lead_on`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lead_on(slot: u32, number: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let (matches, cursor, table) = unsafe { (&mut (*work).walk.matches, &(*work).walk.cursor, (*work).table) };
-    let Some(meta) = meta(table) else { return 0 };
-    let Some(automaton) = automaton(table, meta.family[FAMILY_PATH].block[masked(number, 3) as usize]) else {
-        return 0;
-    };
-    let (first, count) = matches.lead_on(meta, automaton, number, cursor);
-    lead_all(slot, first, count);
-    0
-}
-
-/// See [`walk::Matches::lead_from`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lead_from(slot: u32, number: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
-    let Some(meta) = meta(table) else { return 0 };
-    let (first, count) = matches.lead_from(meta, number);
-    lead_all(slot, first, count);
-    0
-}
-
-/// Takes in the entries of the list that was begun with.
-#[inline(always)]
-fn lead_all(slot: u32, first: u32, count: u32) {
-    let mut from = 0;
-    while from < MAX_LIST_LEN as u32 {
-        if from >= count {
-            break;
-        }
-        lead_chunk(slot, first, count, from);
-        from += walk::FIRE_CHUNK;
-    }
-}
-
-/// See [`walk::Matches::lead`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lead_chunk(slot: u32, first: u32, count: u32, from: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user; the callers hold nothing of it any more.
-    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
-    let Some(meta) = meta(table) else { return 0 };
-    matches.lead(meta, first, count, from);
-    0
-}
-
-/// Nodes that are looked at in one go.
-const NODE_CHUNK: u32 = 64;
-
-/// Takes in what the nodes from number `first` on lead to; not 0 behind the last.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn lead_from_chunk(slot: u32, first: u32) -> u32 {
-    let Some(work) = work(slot) else { return 1 };
-    // SAFETY: the slot has one user.
-    let Some(meta) = meta(unsafe { (*work).table }) else { return 1 };
-    let nodes = meta.leading_nodes;
-    let mut i = 0;
-    while i < NODE_CHUNK {
-        if first + i >= nodes {
-            return 1;
-        }
-        lead_from(slot, first + i);
-        i += 1;
-    }
-    0
-}
-
-/// Takes in what the nodes lead to that have fired.
-#[inline(always)]
-pub fn lead_from_nodes(slot: u32) {
-    let mut chunk = 0;
-    while chunk < MAX_NODES as u32 / NODE_CHUNK {
-        if lead_from_chunk(slot, chunk * NODE_CHUNK) != 0 {
-            break;
-        }
-        chunk += 1;
-    }
-}
-
-/// See [`walk::Matches::take_stock`]; the signature.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn take_stock(slot: u32) -> u64 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
-    let Some(meta) = meta(table) else { return 0 };
-    matches.take_stock(meta);
-    matches.below.signature
-}
-
-/// See [`walk::Matches::suppose`].
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn suppose(slot: u32, likely: u32) -> u32 {
-    let Some(work) = work(slot) else { return 0 };
-    // SAFETY: the slot has one user.
-    let (matches, table) = unsafe { (&mut (*work).walk.matches, (*work).table) };
-    let Some(meta) = meta(table) else { return 0 };
-    matches.suppose(meta, likely != 0);
     0
 }
 
@@ -668,18 +362,6 @@ extern "C" fn first_of_word(slot: u32, op: u32, scope: u32, facts: u32, word: u3
 #[inline(always)]
 pub fn clear(slot: u32) {
     forget(slot);
-}
-
-/// The same, before a folder's inside is looked at.
-#[inline(always)]
-pub fn clear_below(slot: u32) {
-    forget_below(slot);
-}
-
-/// Collects what is said of the inside of the folder at `start`.
-#[inline(always)]
-pub fn add_below(slot: u32, start: u32) {
-    match_below(slot, start);
 }
 
 /// Collects the matches of the path at `start`.

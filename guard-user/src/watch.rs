@@ -11,12 +11,14 @@ mod lag;
 mod mounts;
 mod pipes;
 mod prevented;
+mod publish;
 mod reload;
 pub mod request;
 mod standing;
 mod sums;
 mod tally;
 mod tell;
+mod trees;
 mod unseen;
 
 use imports::Imports;
@@ -27,32 +29,30 @@ pub use standing::Inheritance;
 use standing::Standing;
 use sums::Sums;
 pub use tally::{LIFE, LOSSES, Tally, Totals};
+use trees::{Call, GRACE, KEEPS_GOING, Tree};
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use bytes::Bytes;
-use guard_common::event::{FLAG_ENFORCED, FLAG_PATH_UNKNOWN};
-use guard_common::tree::{
-    COUNT_VERDICT_RING_FULL, COUNTERS, Id, MEMBER_AGENT, MEMBER_GROUP, MEMBER_RUN, Member, TOLD_IN_EVENTS, id_of,
-};
-use guard_common::words::{Action, Backend, Mode, Op, Scope};
+use guard_common::event::FLAG_PATH_UNKNOWN;
+use guard_common::tree::{Id, id_of};
+use guard_common::words::{Action, Backend, Mode};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::control::types::{Gap, Reloads};
-use crate::kernel::{Asked, Gauge, Kernel, Settings, Target};
+use crate::kernel::{Asked, Gauge, Kernel, Settings};
 use crate::policy::{Compiled, Own, RuleInfo, Source, Whole};
 use crate::prevent::Prevention;
 use crate::record::decode::{Body, Garbled, Record, decode};
 use crate::record::event::Event;
-use crate::record::stream::{Audience, Of, Stream, Told};
-use crate::record::webhook::{self, Webhook};
+use crate::record::stream::{Of, Stream, Told};
+use crate::record::webhook::Webhook;
 use crate::record::{Sink, SinkError, clock};
-use crate::session::{Processes, repo, seed, users};
+use crate::session::{Processes, seed};
 
 /// Records of the bulk that are handled before the verdicts are looked at again.
 const BULK_BATCH: usize = 4096;
@@ -60,8 +60,6 @@ const BULK_BATCH: usize = 4096;
 const BATCHES: usize = 2;
 /// Verdicts that are handled likewise.
 const VERDICTS: usize = BULK_BATCH * BATCHES;
-/// How long a process may take to end by itself after its session has.
-const GRACE: Duration = Duration::from_millis(500);
 /// How often counters are looked at, and what is due is done.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -71,45 +69,6 @@ pub fn ticks() -> Interval {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-/// Members with one of these flags keep their session going.
-const KEEPS_GOING: u16 = MEMBER_AGENT | MEMBER_RUN | MEMBER_GROUP;
-
-/// What is known of a call.
-#[derive(Clone, Debug, Default)]
-struct Call {
-    session: Option<Arc<str>>,
-    label: Option<Arc<str>>,
-}
-
-/// Of a session's agent sessions, so many are remembered.
-const AGENT_SESSIONS: usize = 64;
-/// Bytes of events that gather before they are handed to those who follow them.
-const STREAM_BATCH: usize = 256 << 10;
-
-/// What is known of a tree.
-#[derive(Debug, Default)]
-struct Tree {
-    root: (u32, u64),
-    agent: Option<String>,
-    /// Whose it is: the user of its first process.
-    uid: Option<u32>,
-    /// When its first process was started.
-    started: String,
-    /// The agent's ids of what it serves.
-    agent_sessions: Vec<Arc<str>>,
-    /// Calls that the agent labelled.
-    labelled: u64,
-    /// What happened in it.
-    tally: Tally,
-    /// Processes that keep the session going.
-    agents: HashSet<u32>,
-    calls: Vec<Id>,
-    /// When to look at what was left behind.
-    settle: Option<Instant>,
-    /// The session is over; what is left of the tree was judged.
-    over: bool,
 }
 
 /// Returns to the machine what reading the kernel's types and compiling a policy took: glibc would keep it.
@@ -328,36 +287,6 @@ impl<'a> Watch<'a> {
         Ok(count)
     }
 
-    /// Has a tree prevented what the policy and its own repository deny, by the places that are known.
-    fn begin_preventing(&mut self, tree: Id) {
-        if let Some(places) = self.kernel.places(tree) {
-            let (repo, home) = (&places.repo[..places.repo_len as usize], &places.home[..places.home_len as usize]);
-            self.prevent_for(tree, repo, home);
-            self.import(tree, repo);
-        }
-    }
-
-    /// Enters `pid` as the root of a tree of its own, with `repo` and `home` as its places.
-    ///
-    /// # Errors
-    /// If a map is full.
-    pub fn enter_root(&mut self, pid: u32, mut member: Member, repo: &[u8], home: &[u8]) -> anyhow::Result<()> {
-        self.add_mounts_of(pid);
-        self.kernel.set_places(member.tree, repo, home)?;
-        self.prevent_for(member.tree, repo, home);
-        self.import(member.tree, repo);
-        // Until its exec it runs guard itself, which is of no class.
-        member.classes[self.kernel.active_place()].generation = self.generation;
-        self.kernel.enter(pid, member)?;
-        let tree = self.trees.entry(member.tree).or_default();
-        tree.root = (pid, member.start);
-        tree.started = clock::time_of_day(member.start);
-        tree.agents.insert(pid);
-        let event = self.event_of_start(&member, pid, clock::now_since_boot());
-        self.publish(&event, Some(member.tree));
-        Ok(())
-    }
-
     /// The backends in use, in words, the strongest first.
     #[must_use]
     pub fn backends(&self) -> String {
@@ -402,12 +331,6 @@ impl<'a> Watch<'a> {
     /// Whether they are in this session.
     fn mode_of(&self, tree: Option<Id>) -> Mode {
         tree.and_then(|tree| self.kernel.mode(tree)).unwrap_or(self.mode)
-    }
-
-    /// Whether a tree's session is over and its end was told.
-    #[must_use]
-    pub fn ended(&self, tree: Id) -> bool {
-        self.trees.get(&tree).is_none_or(|tree| tree.over)
     }
 
     /// Waits for records and handles them. Safe to drop at any moment.
@@ -577,37 +500,6 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// An agent has become the root of a tree: finds its places.
-    fn enrolled(&mut self, head: &guard_common::event::Head, cwd: &[u8]) {
-        use std::os::unix::ffi::OsStrExt as _;
-        let folder = std::path::Path::new(std::ffi::OsStr::from_bytes(cwd));
-        let top = repo::top_level(folder);
-        let home = users::home_of(head.uid).unwrap_or_default();
-        self.add_mounts_of(head.tgid);
-        // Without room for its places, the ones that the programs found stay.
-        if self.kernel.set_places(head.tree, top.as_os_str().as_bytes(), &home).is_err() {
-            self.garbled += 1;
-        }
-        let tree = Tree {
-            root: (head.tgid, head.start),
-            uid: Some(head.uid),
-            started: clock::time_of_day(head.start),
-            ..Tree::default()
-        };
-        self.trees.insert(head.tree, tree);
-        self.prevent_for(head.tree, top.as_os_str().as_bytes(), &home);
-        self.import(head.tree, top.as_os_str().as_bytes());
-    }
-
-    fn exited(&mut self, head: &guard_common::event::Head) {
-        self.processes.exited(head.tgid, head.start);
-        if let Some(tree) = self.trees.get_mut(&head.tree)
-            && (tree.over || tree.agents.remove(&head.tgid) && tree.agents.is_empty())
-        {
-            tree.settle = Some(Instant::now() + GRACE);
-        }
-    }
-
     /// Does what is due: looks at the counters, ends calls, judges what sessions left behind.
     pub fn tick(&mut self) {
         self.drain();
@@ -624,95 +516,6 @@ impl<'a> Watch<'a> {
         self.show_life();
     }
 
-    /// Kills what is left of calls that were ended, each process held so that no other can be hit. The programs see
-    /// to it that such a call's processes fork no more.
-    fn end_calls(&mut self) {
-        if self.ending.is_empty() {
-            return;
-        }
-        let mut alive = HashSet::new();
-        let members: Vec<_> =
-            self.kernel.members().filter(|(_, member)| self.ending.contains_key(&member.call)).collect();
-        for (pid, member) in members {
-            alive.insert(member.call);
-            self.kill(pid, &member);
-        }
-        // A fork under way when the call was ended may show its child a moment later.
-        self.ending.retain(|call, since| alive.contains(call) || since.elapsed() < GRACE);
-    }
-
-    /// Kills a member, if it still is the same process.
-    fn kill(&self, pid: u32, member: &Member) -> bool {
-        match Target::hold(pid) {
-            Ok(Some(target)) if self.kernel.member(pid).is_some_and(|now| now.start == member.start) => {
-                target.kill().unwrap_or(false)
-            }
-            _ => false,
-        }
-    }
-
-    /// A session's last agent process has ended: judges what it left behind once it had time to go by itself. What
-    /// may stay is guarded on; the tree is forgotten when nothing of it is left.
-    fn settle(&mut self, id: Id) {
-        let members: Vec<_> = self.kernel.members().filter(|(_, member)| member.tree == id).collect();
-        let Some(tree) = self.trees.get_mut(&id) else { return };
-        let keeps_going = |member: &Member| member.flags & KEEPS_GOING != 0;
-        if members.iter().any(|(_, member)| keeps_going(member)) {
-            // Another process of the tree became an agent in the meantime.
-            tree.agents.extend(members.iter().filter(|(_, member)| keeps_going(member)).map(|(pid, _)| *pid));
-            tree.settle = None;
-            return;
-        }
-        if !members.is_empty() && tree.settle.is_some_and(|due| Instant::now() < due) {
-            return;
-        }
-        tree.settle = None;
-        if !std::mem::replace(&mut tree.over, true) {
-            let (root, agent) = (tree.root, tree.agent.clone());
-            self.drain();
-            for (pid, member) in &members {
-                self.judge_left(*pid, member);
-            }
-            let member = Member { tree: id, start: root.1, ..Member::default() };
-            let mut event = self.event_about("session-end", &member, root.0, clock::now_since_boot());
-            (event.agent, event.scope) = (agent, None);
-            self.publish(&event, Some(id));
-        }
-        if members.is_empty()
-            && let Some(tree) = self.trees.remove(&id)
-        {
-            for call in &tree.calls {
-                self.calls.remove(call);
-            }
-            self.totals.sent += self.kernel.sent(id);
-            self.kernel.forget_tree(id, tree.calls);
-            self.prevent_no_more(id);
-            self.forget_import(id);
-        }
-    }
-
-    /// Judges a process that outlived its session.
-    fn judge_left(&mut self, pid: u32, member: &Member) {
-        let scope = Scope::from_number(member.scope).unwrap_or(Scope::Tool);
-        let decision = self.policy.tables().decide(
-            Op::Outlive,
-            scope,
-            &crate::policy::Object::Unknown,
-            &crate::policy::Places::default(),
-            0,
-        );
-        let kills = decision.action >= Action::Deny && self.mode_of(Some(member.tree)) == Mode::Enforce;
-        let enforced = kills && self.kill(pid, member);
-        if !enforced {
-            self.totals.left += 1;
-        }
-        let mut event = self.event_about(Op::Outlive.word(), member, pid, clock::now_since_boot());
-        event.path = event.process.as_ref().and_then(|process| process.exe.clone());
-        let backend = if enforced { Backend::Signal } else { Backend::None };
-        event.verdict = Some(self.verdict(self.generation, decision.rule, decision.action, enforced, backend));
-        self.publish(&event, Some(member.tree));
-    }
-
     /// Opens the events file anew under its name, where somebody has moved it away. Nothing is lost: what was gathered is
     /// in the old one.
     ///
@@ -720,181 +523,5 @@ impl<'a> Watch<'a> {
     /// If it can't be opened; the old one stays in use.
     pub fn reopen_events(&mut self) -> Result<(), SinkError> {
         self.sink.as_mut().map_or(Ok(()), Sink::reopen)
-    }
-
-    fn report_losses(&mut self) {
-        let mut losses = Vec::new();
-        let mut unseen = false;
-        for (name, value) in self.kernel.counters() {
-            let before = self.counters.insert(name, value).unwrap_or(0);
-            if value > before && !TOLD_IN_EVENTS.contains(&name) {
-                unseen |= name == COUNTERS[COUNT_VERDICT_RING_FULL as usize];
-                losses.push((name, value - before));
-            }
-        }
-        if unseen {
-            self.settle_empty();
-        }
-        if self.unmarked > 0 {
-            losses.push(("ended-calls-full", std::mem::take(&mut self.unmarked)));
-        }
-        if let Some(lost) = self.prevention.as_ref().map(Prevention::untold).filter(|lost| *lost > 0) {
-            losses.push((prevented::LOSS, lost));
-        }
-        if self.garbled > 0 {
-            losses.push(("garbled", std::mem::take(&mut self.garbled)));
-        }
-        if let Some((lost, error)) = self.sink.as_mut().and_then(Sink::take_failure) {
-            tracing::error!("{lost} events could not be written: {error}");
-            losses.push(("not-written", lost));
-        }
-        if let Some(lost) = self.webhook.as_mut().map(Webhook::lost).filter(|lost| *lost > 0) {
-            losses.push((webhook::LOSS, lost));
-        }
-        for (kind, count) in losses {
-            self.lose(kind, count);
-        }
-    }
-
-    /// Counts a loss, and tells it.
-    fn lose(&mut self, kind: &'static str, count: u64) {
-        *self.totals.lost.entry(kind).or_default() += count;
-        let event = Event {
-            time: clock::time_of_day(clock::now_since_boot()),
-            op: "lost",
-            kind: Some(kind),
-            count: Some(count),
-            ..Event::default()
-        };
-        self.publish(&event, None);
-    }
-
-    /// Counts an event that no record has brought, tells it and writes it.
-    fn publish(&mut self, event: &Event, tree: Option<Id>) {
-        let verdict = event.verdict.as_ref();
-        let action = verdict.and_then(|verdict| Action::from_word(verdict.action));
-        match Op::from_word(event.op).zip(action) {
-            Some((op, action)) => {
-                let kept = self.mode_of(tree) == Mode::Audit && !verdict.is_some_and(|verdict| verdict.enforced);
-                self.count_decided(tree, op, action, kept);
-            }
-            None => self.count_happened(tree, event.op, action),
-        }
-        if let Some(action) = action {
-            self.totals.ruled(verdict.and_then(|verdict| verdict.rule.as_deref()), action);
-        }
-        self.emit(event, tree);
-    }
-
-    /// Tells an event, unless it is an allowed operation, writes it, and hands it to those who follow.
-    fn emit(&mut self, event: &Event, tree: Option<Id>) {
-        let allowed = event.verdict.as_ref().is_some_and(|verdict| verdict.action == Action::Allow.word());
-        if !allowed {
-            (self.tell)(event);
-        }
-        let of = match allowed {
-            true if event.op == Op::Exec.word() => Of::Execs,
-            true => Of::Allowed,
-            false => Of::Rest,
-        };
-        let followed = self.stream.as_ref().is_some_and(|stream| stream.wanted(of));
-        let sent = self.webhook.as_ref().is_some_and(|webhook| webhook.wants(event));
-        if self.sink.is_none() && !followed && !sent || !self.put(event) {
-            return;
-        }
-        if followed {
-            self.follow(event, of, tree);
-        }
-        if let Some(webhook) = self.webhook.as_ref().filter(|_| sent) {
-            webhook.take(&self.line);
-        }
-        if let Some(sink) = &mut self.sink {
-            self.line.push(b'\n');
-            sink.write(&self.line);
-        }
-    }
-
-    /// Writes an event's line; false where that can't be.
-    fn put(&mut self, event: &Event) -> bool {
-        self.line.clear();
-        let put = serde_json::to_writer(&mut self.line, event).is_ok();
-        // Not for any event there is; a loss all the same.
-        self.garbled += u64::from(!put);
-        put
-    }
-
-    /// Hands the event whose line was written to those who follow.
-    fn follow(&mut self, event: &Event, of: Of, tree: Option<Id>) {
-        let Some(stream) = &self.stream else { return };
-        let owner = tree.map(|tree| self.trees.get(&tree).and_then(|tree| tree.uid));
-        let audience = match owner {
-            Some(Some(uid)) => Audience::User(uid),
-            None if ["lost", "gap"].contains(&event.op) => Audience::All,
-            _ => Audience::Trusted,
-        };
-        let line = Bytes::copy_from_slice(&self.line);
-        let action = event.verdict.as_ref().map(|verdict| verdict.action);
-        let stands_for = if of == Of::Counted { event.count.unwrap_or(1) } else { 1 };
-        self.batch.1 += line.len();
-        self.batch.0.push(Told { line, tree, audience, op: event.op, action, of, stands_for });
-        if self.batch.1 >= STREAM_BATCH {
-            stream.tell(&mut self.batch.0);
-            self.batch.1 = 0;
-        }
-    }
-
-    /// Counts what a record tells, whether anybody wants its event or not.
-    fn count(&mut self, record: &Record) {
-        let head = &record.head;
-        let (tree, action) = (Some(head.tree), Action::from_number(head.action).unwrap_or(Action::Deny));
-        match &record.body {
-            Body::Exit(_) => return self.count_happened(tree, "exit", None),
-            Body::Fork => return self.count_happened(tree, "fork", None),
-            Body::Exec { enrol: true, .. } | Body::Moved { .. } => {
-                return self.count_happened(tree, "session-start", None);
-            }
-            Body::Doomed => self.count_happened(tree, "fork", Some(action)),
-            _ => {
-                let denied = head.action >= Action::Deny as u8 && head.flags & FLAG_ENFORCED == 0;
-                let kept = denied && self.mode_of(tree) == Mode::Audit;
-                if let Some(op) = Op::from_number(head.op) {
-                    self.count_decided(tree, op, action, kept);
-                }
-            }
-        }
-        let rules = self.policies.iter().find(|(number, _)| *number == head.generation).map(|(_, rules)| rules);
-        let rule = rules.and_then(|rules| rules.get(usize::from(head.rule)));
-        self.totals.ruled(rule.map(|rule| rule.name.as_str()), action);
-    }
-
-    /// Counts a decided operation. `kept`: not carried out because the mode is audit.
-    fn count_decided(&mut self, tree: Option<Id>, op: Op, action: Action, kept: bool) {
-        self.totals.tally.decided(op, action);
-        if kept && action >= Action::Deny {
-            self.totals.would_have.decided(op, action);
-        }
-        if let Some(tree) = tree.and_then(|tree| self.trees.get_mut(&tree)) {
-            tree.tally.decided(op, action);
-        }
-    }
-
-    /// Counts what happened beside operations.
-    fn count_happened(&mut self, tree: Option<Id>, what: &str, action: Option<Action>) {
-        self.totals.tally.happened(what, action);
-        if let Some(tree) = tree.and_then(|tree| self.trees.get_mut(&tree)) {
-            tree.tally.happened(what, action);
-        }
-    }
-}
-
-impl Tree {
-    /// One of its calls belongs to this session of the agent's.
-    fn serves(&mut self, session: Option<&Arc<str>>) {
-        if let Some(session) = session
-            && self.agent_sessions.len() < AGENT_SESSIONS
-            && !self.agent_sessions.contains(session)
-        {
-            self.agent_sessions.push(Arc::clone(session));
-        }
     }
 }
