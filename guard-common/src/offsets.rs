@@ -221,6 +221,8 @@ pub struct Settings {
     pub hook_slots: u32,
     /// 1: `path_rename` is told the flags of the call.
     pub rename_has_flags: u32,
+    /// guard's own process, where it protects itself; 0 where it does not.
+    pub own_process: u32,
 }
 
 impl Settings {
@@ -233,6 +235,7 @@ impl Settings {
         mount_namespaces: [0; 2],
         hook_slots: 0,
         rename_has_flags: 0,
+        own_process: 0,
     };
 }
 

@@ -28,7 +28,7 @@ const REFUSE: i32 = -1;
 /// The answer of a hook. Written out, because later verifiers ask for one of these two, and the compiler would compute it from
 /// `refused`.
 #[inline(always)]
-fn answer(refused: bool) -> i32 {
+pub fn answer(refused: bool) -> i32 {
     let mut answer = PROCEED as i64;
     // SAFETY: only registers are touched.
     unsafe {

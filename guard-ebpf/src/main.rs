@@ -222,6 +222,11 @@ fn on_task_kill(ctx: LsmContext) -> i32 {
     target::signalling(&ctx)
 }
 
+#[lsm(hook = "file_send_sigiotask")]
+fn on_file_send_sigiotask(ctx: LsmContext) -> i32 {
+    target::signalling_by_event(&ctx)
+}
+
 #[lsm(hook = "task_setrlimit")]
 fn on_task_setrlimit(ctx: LsmContext) -> i32 {
     target::limiting(&ctx)

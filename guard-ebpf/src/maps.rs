@@ -141,6 +141,12 @@ pub fn host_wide() -> bool {
     setting(core::mem::offset_of!(Settings, host_wide)) != 0
 }
 
+/// guard's own process, where it protects itself; 0 where it does not.
+#[inline(always)]
+pub fn own_process() -> u32 {
+    setting(core::mem::offset_of!(Settings, own_process)) as u32
+}
+
 /// Bytes of the bulk that gather before its reader is woken.
 #[inline(always)]
 pub fn bulk_wake() -> u64 {

@@ -12,8 +12,8 @@ use guard_common::words::{How, Op, Scope};
 
 use crate::attempt::{self, EXECUTABLE, NEW, OLD};
 use crate::kernel::{self, argument, masked, read, read_or_zero};
-use crate::lsm::asked;
-use crate::maps::{OWN_MAPS, SLOT_SYSCALL, judged_late, offset, slot};
+use crate::lsm::{answer, asked};
+use crate::maps::{OWN_MAPS, SLOT_SYSCALL, judged_late, offset, own_process, slot};
 use crate::{act, tree};
 
 /// `PTRACE_MODE_ATTACH` (`include/linux/ptrace.h`): to trace it, to read and write its memory, to take its descriptors. What
@@ -48,6 +48,17 @@ pub fn signalling(ctx: &LsmContext) -> i32 {
         return 0;
     }
     asked(|slot, member| reaches(slot, member, argument(ctx, 0), How::Kill, signal as u32) && attempt::conclude(slot))
+}
+
+/// `file_send_sigiotask(task, owner, signal)`, called before an event of a descriptor is signalled to whom `F_SETOWN` has named
+/// (`fs/fcntl.c:sigio_perm`), in whatever process or interrupt it came about. Who named it is not to be known any more. So
+/// guard's own processes, which ask for no such signals, get none from anybody.
+#[inline(always)]
+pub fn signalling_by_event(ctx: &LsmContext) -> i32 {
+    let own = own_process();
+    let is_own = |task| read_or_zero::<u32>(task, offset!(task_tgid)) == own;
+    let task = argument(ctx, 0);
+    answer(own != 0 && (is_own(task) || is_own(read_or_zero(task, offset!(task_real_parent)))))
 }
 
 /// `task_setrlimit(task, resource, limit)`, called before a limit of any process is changed (`kernel/sys.c:do_prlimit`). One that

@@ -1,7 +1,8 @@
 //! What is done to other processes, to mounts and to one's own rights.
 
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
@@ -16,6 +17,11 @@ use nix::unistd::{Pid, Uid, setresuid};
 pub enum Act {
     /// Send a process SIGTERM.
     Kill {
+        /// Its number.
+        pid: i32,
+    },
+    /// Have an event of a descriptor send SIGKILL to a process.
+    Notify {
         /// Its number.
         pid: i32,
     },
@@ -98,6 +104,7 @@ impl Act {
     pub fn run(&self) -> io::Result<()> {
         match self {
             Self::Kill { pid } => Ok(kill(Pid::from_raw(*pid), Signal::SIGTERM)?),
+            Self::Notify { pid } => notify(*pid),
             Self::Limit { pid } => limit(*pid),
             Self::Regroup { pid, group } => std::fs::write(group.join("cgroup.procs"), pid.to_string()),
             Self::Attach { by, pid } => attach(*by, *pid),
@@ -146,6 +153,17 @@ fn own_mounts() -> io::Result<()> {
 
 fn zero(result: libc::c_long) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn notify(pid: i32) -> io::Result<()> {
+    /// `F_SETSIG` (`include/uapi/asm-generic/fcntl.h`).
+    const F_SETSIG: i32 = 10;
+    let (reader, mut writer) = io::pipe()?;
+    for (command, value) in [(libc::F_SETOWN, pid), (F_SETSIG, libc::SIGKILL), (libc::F_SETFL, libc::O_ASYNC)] {
+        // SAFETY: the descriptor is open, and these commands take a number.
+        zero(unsafe { libc::fcntl(reader.as_raw_fd(), command, value) }.into())?;
+    }
+    writer.write_all(b"now")
 }
 
 fn limit(pid: i32) -> io::Result<()> {

@@ -88,6 +88,7 @@ pub const HOOKS: &[Hook] = &[
     or_late("bpf", "on_bpf", About(&[Op::Privilege]), Call::Bpf),
     hook("bpf", "on_bpf_link", 0, Own),
     hook("bpf_map", "on_bpf_map", 0, Own),
+    hook("file_send_sigiotask", "on_file_send_sigiotask", 0, Own),
 ];
 
 /// Operations of which one may be denied by where a file lies.

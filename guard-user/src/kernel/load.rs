@@ -185,6 +185,7 @@ impl Kernel {
         };
         drop(types);
         raise_memlock();
+        let protected = policy.meta().own_rule != NO_OWN_RULE;
         let cpus = aya::util::nr_cpus().map_err(|(what, error)| anyhow!(error).context(what))? as u32;
         let told = guard_common::offsets::Settings {
             offsets: found,
@@ -194,6 +195,7 @@ impl Kernel {
             mount_namespaces: mounts::namespaces()?,
             hook_slots: cpus * PROGRAMS_PER_CPU,
             rename_has_flags: u32::from(rename_has_flags),
+            own_process: if protected { std::process::id() } else { 0 },
         };
         let slots = PROGRAMS_PER_CPU + if asked.is_ok() { HOOK_SLOTS } else { 0 };
         let mut loader = EbpfLoader::new();
@@ -214,7 +216,7 @@ impl Kernel {
         let [members, places, phases, reclassed, ended_calls, modes] = judged_by;
         let judged_by = [members?, places?, phases?, reclassed?, ended_calls?, modes?];
         let hooks = Hooks::new(&asked, OBJECT, &ebpf, functions)?;
-        let own_maps = OwnMaps::of(&mut ebpf, policy.meta().own_rule != NO_OWN_RULE)?;
+        let own_maps = OwnMaps::of(&mut ebpf, protected)?;
         let mut kernel = Self {
             to_pin,
             pins: None,

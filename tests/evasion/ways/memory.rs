@@ -1,7 +1,8 @@
-//! The memory of a process outside of the tree, and devices that show more than a file.
+//! The memory of a process outside of the tree, what else is done to it, and devices that show more than a file.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut, Write as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -9,13 +10,14 @@ use std::{fs, thread};
 
 use nix::libc;
 use nix::sys::ptrace;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
 use crate::place::Place;
 use crate::way::Class::{Escape, Read};
-use crate::way::Outcome::{Contained, Prevented, Seen};
+use crate::way::Outcome::{Contained, Open, Prevented, Seen};
 use crate::way::Part::{Code, Sh};
 use crate::way::{Need, Part, Way, way};
 
@@ -26,6 +28,10 @@ const fn power(name: &'static str, tries: &'static str, attempt: Part) -> Way {
 const fn order(name: &'static str, tries: &'static str, attempt: Part) -> Way {
     way(Escape, "powers", name, tries, attempt).ends(Seen, Prevented).beside(Code(obey))
 }
+
+/// Does something when it gets a signal.
+const TRAP: Part =
+    Sh("trap 'echo done >escaped; exit' USR1; echo $$ >early; mv early ready; while :; do sleep .05; done");
 
 /// The ways.
 pub const WAYS: &[Way] = &[
@@ -38,9 +44,15 @@ pub const WAYS: &[Way] = &[
         .ends(Contained, Prevented),
     way(Escape, "memory", "proc-pid-mem-write", "writes the order through /proc/PID/mem", Code(proc_mem_write))
         .beside(Code(obey)),
-    order("signal-outsider", "sends a signal to another process", Sh("kill -USR1 $(cat ready)")).beside(Sh(
-        "trap 'echo done >escaped; exit' USR1; echo $$ >early; mv early ready; while :; do sleep .05; done",
-    )),
+    order("signal-outsider", "sends a signal to another process", Sh("kill -USR1 $(cat ready)")).beside(TRAP),
+    order(
+        "signal-by-event",
+        "has an event of a descriptor signal another process (`F_SETOWN`, `F_SETSIG`)",
+        Code(by_event),
+    )
+    .beside(TRAP)
+    .ends(Open, Open),
+    order("limit-outsider", "lowers a limit of another process", Code(lower)).beside(Code(wait_for_limit)),
     way(Read, "memory", "dev-mem", "opens /dev/mem (and reads nothing of it)", Code(|_| opens("/dev/mem", false)))
         .needs(&[Need::File("/dev/mem")]),
     way(
@@ -151,6 +163,39 @@ fn proc_mem(place: &Place) -> io::Result<()> {
 fn proc_mem_write(place: &Place) -> io::Result<()> {
     let (pid, base, _) = target(place)?;
     File::options().write(true).open(format!("/proc/{pid}/mem"))?.write_all_at(&ORDER, base as u64)
+}
+
+fn by_event(place: &Place) -> io::Result<()> {
+    /// `F_SETSIG` (`include/uapi/asm-generic/fcntl.h`).
+    const F_SETSIG: i32 = 10;
+    let (reader, mut writer) = io::pipe()?;
+    let asked = [(libc::F_SETOWN, place.outsider()?), (F_SETSIG, libc::SIGUSR1), (libc::F_SETFL, libc::O_ASYNC)];
+    for (command, value) in asked {
+        // SAFETY: the descriptor is open, and these commands take a number.
+        nix::errno::Errno::result(unsafe { libc::fcntl(reader.as_raw_fd(), command, value) })?;
+    }
+    writer.write_all(b"now")
+}
+
+/// A number of open files that nobody has for a limit.
+const FEW: u64 = 77;
+
+fn lower(place: &Place) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: FEW, rlim_max: FEW };
+    let pid = place.outsider()?;
+    // SAFETY: the new limit is there, and the old one is not asked for.
+    let result = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &raw const limit, std::ptr::null_mut()) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
+/// Does something when that is its limit.
+fn wait_for_limit(place: &Place) -> io::Result<()> {
+    place.ready()?;
+    while getrlimit(Resource::RLIMIT_NOFILE)?.0 != FEW {
+        thread::sleep(Duration::from_millis(2));
+    }
+    place.escape()
 }
 
 /// Opens a file that must not be opened, touches nothing in it, and notes that it could.
