@@ -33,7 +33,21 @@ fn processes(ground: &Ground) {
         let event = ground.held("self-process", disk, how, words.iter().copied().chain([pid.as_str()]));
         assert_eq!((&event["target"], text(&event, "/how")), (&ground.daemon.pid().into(), how), "{event}");
     }
+    notify(ground, &pid);
     weigh(ground, &pid);
+}
+
+/// The kernel signals an event of a descriptor by itself: nobody is refused, and the signal does not come.
+fn notify(ground: &Ground, daemon: &str) {
+    let [disk, _] = &ground.places;
+    let victim = crate::rights::victim(disk);
+    for pid in [&victim.pid().to_string(), daemon] {
+        let Guarded { done, .. } = ground.attempt(disk, ["notify", pid]);
+        assert_eq!(done.code(), 0, "{}", done.err());
+    }
+    // As this one shows, whom nobody protects.
+    let done = victim.wait();
+    assert_eq!(done.code(), 128 + 9, "{}", done.err());
 }
 
 /// Whom the kernel ends first when memory is short.
@@ -101,6 +115,8 @@ fn maps(ground: &Ground) {
 
 fn switch(ground: &Ground) {
     let [disk, _] = &ground.places;
+    // Should that get through, it is a question for help, in the kernel's log.
+    let _event = ground.denied("self", disk, ["write", "/proc/sysrq-trigger", "h"]);
     let switch = "/proc/sys/kernel/ftrace_enabled";
     let before = fs::read_to_string(switch).expect("a file");
     assert_eq!(before.trim(), "1");

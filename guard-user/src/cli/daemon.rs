@@ -251,7 +251,13 @@ impl Daemon {
         places.sort();
         places.dedup();
         let mounts = self.pins.parent().filter(|_| !self.no_pins).map(Path::to_owned).into_iter().collect();
-        Own { exe: std::env::current_exe().ok(), places, mounts, groups: cgroup::own() }
+        let (mut groups, mut groups_above) = (Vec::new(), Vec::new());
+        for upwards in std::iter::once(cgroup::own()).chain(cgroup::own_by_controller()) {
+            let mut upwards = upwards.into_iter();
+            groups.extend(upwards.next());
+            groups_above.extend(upwards);
+        }
+        Own { exe: std::env::current_exe().ok(), places, mounts, groups, groups_above }
     }
 
     /// The folder of pins, and what daemons have left there that died.

@@ -15,11 +15,23 @@ const FILES: &str = "self";
 const PROCESSES: &str = "self-process";
 /// What is said to whoever is refused.
 const REASON: &str = "guard protects what it guards by.";
-/// With 0 in it the kernel calls no program any more that is put on a function of it, security hooks among them
-/// (`kernel/trace/ftrace.c:ftrace_enable_sysctl`).
-const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
-/// Files of a control group by which all that is in it and below is killed, halted, or starved.
-const REINS: &str = "{cgroup.kill,cgroup.freeze,memory.max,memory.high,cpu.max}";
+/// What the whole machine is switched by.
+const SWITCHES: [&str; 3] = [
+    // With 0 in it the kernel calls no program any more that is put on a function of it, security hooks among them
+    // (`kernel/trace/ftrace.c:ftrace_enable_sysctl`).
+    "/proc/sys/kernel/ftrace_enabled",
+    // Some letters end all processes, without a security hook being asked (`drivers/tty/sysrq.c:send_sig_all`).
+    "/proc/sysrq-trigger",
+    // With `confidentiality` in it the kernel loads no program any more that reads its structures, until it is booted anew
+    // (`security/lockdown/lockdown.c:lockdown_write`).
+    "/sys/kernel/security/lockdown",
+];
+/// Files of a control group by which all that is in it and below is killed, halted, or starved: in the unified hierarchy, and
+/// in those of single controllers.
+const REINS: [&str; 2] = [
+    "{cgroup.kill,cgroup.freeze,memory.max,memory.high,cpu.max,pids.max}",
+    "{freezer.state,memory.limit_in_bytes,memory.memsw.limit_in_bytes,cpu.cfs_quota_us}",
+];
 
 /// A guard's own things.
 #[derive(Debug, Default)]
@@ -30,8 +42,10 @@ pub struct Own {
     pub places: Vec<PathBuf>,
     /// Folders themselves: where filesystems are mounted that hold such.
     pub mounts: Vec<PathBuf>,
-    /// The folders of its control group and of all above, the root's left out; its own first.
+    /// The folders of its control groups, one of each hierarchy.
     pub groups: Vec<PathBuf>,
+    /// Those of all control groups above, the roots' left out.
+    pub groups_above: Vec<PathBuf>,
 }
 
 impl Own {
@@ -51,10 +65,11 @@ impl Own {
         let mounts = self.mounts.iter().filter_map(|mount| itself(mount));
         let mut files: Vec<Entry> = exe.iter().cloned().chain(places).chain(mounts).collect();
         if !files.is_empty() {
-            files.push(Entry::new(SWITCH, ""));
+            files.extend(SWITCHES.map(|switch| Entry::new(switch, "")));
         }
-        files.extend(self.groups.first().and_then(|own| below(own, "*")));
-        files.extend(self.groups.iter().skip(1).filter_map(|group| below(group, REINS)));
+        files.extend(self.groups.iter().filter_map(|own| below(own, "*")));
+        let above = self.groups_above.iter().flat_map(|group| REINS.map(|reins| below(group, reins)));
+        files.extend(above.flatten());
         let rule = |name: &str, on: &[Op], path: Vec<Entry>| Draft {
             name: name.to_owned(),
             comments: Vec::new(),
@@ -122,7 +137,8 @@ mod tests {
             exe: Some("/opt/a [1]/guard".into()),
             places: vec!["/etc/guard".into()],
             mounts: vec!["/mnt".into()],
-            groups: vec!["/cg/system/guard.service".into(), "/cg/system".into()],
+            groups: vec!["/cg/system/guard.service".into(), "/cg1/freezer/guard".into()],
+            groups_above: vec!["/cg/system".into()],
         };
         let compiled = own.read(source).expect("a policy").compiled;
         let decide = |op, path: &str| {
@@ -138,6 +154,11 @@ mod tests {
             (Op::Mount, "/mnt/other", Action::Allow),
             (Op::Write, "/opt/a [1]/guard", Action::Deny),
             (Op::Write, "/proc/sys/kernel/ftrace_enabled", Action::Deny),
+            (Op::Write, "/proc/sysrq-trigger", Action::Deny),
+            (Op::Write, "/sys/kernel/security/lockdown", Action::Deny),
+            (Op::Write, "/cg1/freezer/guard/freezer.state", Action::Deny),
+            (Op::Write, "/cg/system/memory.limit_in_bytes", Action::Deny),
+            (Op::Write, "/cg/system/memory.low", Action::Allow),
             (Op::Write, "/cg/system/guard.service/cgroup.procs", Action::Deny),
             (Op::Write, "/cg/system/guard.service/other/cgroup.procs", Action::Allow),
             (Op::Write, "/cg/system/cgroup.freeze", Action::Deny),
