@@ -18,9 +18,9 @@ use nix::sys::eventfd::EventFd;
 use super::answer::Shared;
 use super::armed::{Armed, MapFiles};
 use super::arrivals::{Arrival, Arrivals, is_for_this};
+use super::condition::Condition;
 use super::names::{File, Names, file_of, hold, leads_to};
 use super::scan::{Scan, View};
-use super::standing::Standing;
 use crate::policy::{Compiled, Tables};
 
 /// Files that are marked at most.
@@ -54,7 +54,7 @@ pub struct Keeper {
     pub(super) tell: RawFd,
     pub(super) maps: MapFiles,
     pub(super) shared: Arc<Shared>,
-    pub(super) standing: Arc<Standing>,
+    pub(super) condition: Arc<Condition>,
 }
 
 /// What it has at work while there are sessions.
@@ -130,7 +130,7 @@ impl Keeper {
             work.look(&marker, tables);
             work.tidy(&self.shared.names);
             work.armed = Some(armed);
-            self.standing.note(self.shared.names.len(), work.given_up, work.scans.is_empty());
+            self.condition.note(self.shared.names.len(), work.given_up, work.scans.is_empty());
         }
     }
 
@@ -191,7 +191,7 @@ impl Keeper {
         let wanted = !work.sessions.is_empty() && self.wants(policy);
         if let Some(why) = work.armed.as_mut().and_then(Armed::failed) {
             tracing::warn!("{why}: protected files are marked anew; until then what is denied is contained");
-            self.standing.lapsed();
+            self.condition.lapsed();
             self.disarm(work);
             work.failed = Some(Instant::now());
         }
@@ -203,13 +203,13 @@ impl Keeper {
         }
         match Armed::start(&self.shared, self.tell, self.maps.numbers()) {
             Ok(armed) => {
-                self.standing.arm(armed.behind());
+                self.condition.arm(armed.behind());
                 work.armed = Some(armed);
                 work.failed = None;
                 work.begin_anew(policy);
             }
             Err(error) => {
-                if self.standing.fail(&format!("{error:#}")) {
+                if self.condition.fail(&format!("{error:#}")) {
                     tracing::warn!("protected files are not marked, and what is denied is contained: {error:#}");
                 }
                 work.failed = Some(Instant::now());
@@ -231,7 +231,7 @@ impl Keeper {
         for (file, _) in self.shared.names.all() {
             self.shared.names.remove(file);
         }
-        self.standing.disarm();
+        self.condition.disarm();
     }
 }
 

@@ -13,16 +13,16 @@ mod armed;
 mod arrivals;
 pub mod backstop;
 mod called;
+mod condition;
 pub mod group;
 mod judge;
 mod keeper;
 mod names;
 mod page;
 mod scan;
-mod standing;
 
 pub use armed::MapFiles;
-pub use standing::{Marks, Standing};
+pub use condition::{Condition, Marks};
 
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::Ordering;
@@ -53,7 +53,7 @@ pub struct Prevention {
     refused: Mutex<Receiver<Box<Record>>>,
     told: AsyncFd<EventFd>,
     shared: Arc<Shared>,
-    standing: Arc<Standing>,
+    condition: Arc<Condition>,
 }
 
 /// Whether the kernel asks guard before files are opened.
@@ -78,7 +78,7 @@ impl Prevention {
         let (commands, told) = channel();
         let (refused, refusals) = sync_channel(REFUSED);
         let shared = Arc::new(Shared::new(policy, refused));
-        let standing = Arc::new(Standing::default());
+        let condition = Arc::new(Condition::default());
         let wake = Arc::new(counter()?);
         let tell = counter()?;
         let keeper = Keeper {
@@ -87,12 +87,12 @@ impl Prevention {
             tell: tell.as_raw_fd(),
             maps,
             shared: Arc::clone(&shared),
-            standing: Arc::clone(&standing),
+            condition: Arc::clone(&condition),
         };
         // SAFETY: the counter owns its descriptor, gives always the same one, and keeps it until it is dropped.
         let told = unsafe { AsyncFd::register(tell) }.context("refusals can't be waited for")?;
         let thread = std::thread::Builder::new().name("guard-keeper".to_owned()).spawn(move || keeper.run())?;
-        Ok(Self { commands, wake, thread: Some(thread), refused: Mutex::new(refusals), told, shared, standing })
+        Ok(Self { commands, wake, thread: Some(thread), refused: Mutex::new(refusals), told, shared, condition })
     }
 
     fn command(&self, command: Command) {
@@ -151,7 +151,7 @@ impl Prevention {
     /// How it stands.
     #[must_use]
     pub fn marks(&self) -> Marks {
-        self.standing.now()
+        self.condition.now()
     }
 }
 

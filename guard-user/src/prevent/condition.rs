@@ -1,4 +1,4 @@
-//! How it stands, for whoever asks: in numbers that any thread may read.
+//! The condition it is in, for whoever asks: in numbers that any thread may read.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How it stands.
+/// The condition it is in.
 #[derive(Debug, Default)]
-pub struct Standing {
+pub struct Condition {
     marked: AtomicU64,
     given_up: AtomicU64,
     settled: AtomicBool,
@@ -36,7 +36,7 @@ pub struct Marks {
     pub failure: Option<String>,
 }
 
-impl Standing {
+impl Condition {
     /// It is asked from now on; `behind` is the process behind.
     pub(super) fn arm(&self, behind: u32) {
         self.behind.store(u64::from(behind), Ordering::Relaxed);
