@@ -16,7 +16,7 @@ const PROCESSES: &str = "self-process";
 /// What is said to whoever is refused.
 const REASON: &str = "guard protects what it guards by.";
 /// What the whole machine is switched by.
-const SWITCHES: [&str; 3] = [
+const SWITCHES: [&str; 4] = [
     // With 0 in it the kernel calls no program any more that is put on a function of it, security hooks among them
     // (`kernel/trace/ftrace.c:ftrace_enable_sysctl`).
     "/proc/sys/kernel/ftrace_enabled",
@@ -25,6 +25,9 @@ const SWITCHES: [&str; 3] = [
     // With `confidentiality` in it the kernel loads no program any more that reads its structures, until it is booted anew
     // (`security/lockdown/lockdown.c:lockdown_write`).
     "/sys/kernel/security/lockdown",
+    // With `full` in it the kernel preempts programs, and skips those that modify a return on the CPU meanwhile
+    // (`kernel/sched/debug.c:sched_dynamic_write`; the second name is that of 5.12).
+    "/sys/kernel/debug/{sched/preempt,sched_preempt}",
 ];
 /// Files of a control group by which all that is in it and below is killed, halted, or starved: in the unified hierarchy, and
 /// in those of single controllers.
@@ -156,6 +159,7 @@ mod tests {
             (Op::Write, "/proc/sys/kernel/ftrace_enabled", Action::Deny),
             (Op::Write, "/proc/sysrq-trigger", Action::Deny),
             (Op::Write, "/sys/kernel/security/lockdown", Action::Deny),
+            (Op::Write, "/sys/kernel/debug/sched/preempt", Action::Deny),
             (Op::Write, "/cg1/freezer/guard/freezer.state", Action::Deny),
             (Op::Write, "/cg/system/memory.limit_in_bytes", Action::Deny),
             (Op::Write, "/cg/system/memory.low", Action::Allow),
